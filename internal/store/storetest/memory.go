@@ -492,8 +492,8 @@ type memUnit struct {
 	rows  []memRow
 }
 
-func (u *memUnit) Rows() int                            { return len(u.rows) }
-func (u *memUnit) Table() *telemetry.Table              { return u.table }
+func (u *memUnit) Rows() int                           { return len(u.rows) }
+func (u *memUnit) Table() *telemetry.Table             { return u.table }
 func (u *memUnit) Wanted(ref telemetry.SeriesRef) bool { return u.scan.match[ref] }
 
 func (u *memUnit) MinTime() int64 {
