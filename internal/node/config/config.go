@@ -1,0 +1,115 @@
+package config
+
+// Config is the whole configuration of a node.
+type Config struct {
+	DataDir string `key:"data_dir" default:"./weir-data" doc:"Where readings, the catalog and the control socket live. One node owns it."`
+	Schemas string `key:"schemas" default:"./schemas" doc:"The directory of schema documents (*.yaml, *.yml, *.json); it is watched and reloaded when files change."`
+
+	Log        Log        `key:"log"`
+	HTTP       HTTP       `key:"http"`
+	Broker     Broker     `key:"broker"`
+	Sources    []Source   `key:"sources"`
+	Pipeline   Pipeline   `key:"pipeline"`
+	Quarantine Quarantine `key:"quarantine"`
+	Store      Store      `key:"store"`
+	Query      Query      `key:"query"`
+	Memory     Memory     `key:"memory"`
+	Encryption Encryption `key:"encryption"`
+	Node       Node       `key:"node"`
+}
+
+// Log says what the node writes to standard error about itself.
+type Log struct {
+	Level  string `key:"level" default:"info" oneof:"debug info warn error" doc:"The least level that is logged."`
+	Format string `key:"format" default:"text" oneof:"text json" doc:"How log lines are written."`
+}
+
+// HTTP is the server of /healthz, /readyz and /metrics.
+type HTTP struct {
+	Listen       string `key:"listen" default:"127.0.0.1:9347" kind:"listen" doc:"Address of /healthz, /readyz and /metrics; empty turns the server off."`
+	PasswordFile string `key:"password_file" kind:"file" doc:"A file of user:hash lines; with it, /metrics and the reasons of /readyz want HTTP basic authentication. Lines are made by weir password."`
+}
+
+// Broker is the embedded broker.
+type Broker struct {
+	Enabled      bool   `key:"enabled" default:"true" doc:"Whether the node runs an MQTT broker of its own."`
+	Listen       string `key:"listen" default:"127.0.0.1:1883" kind:"listen" doc:"Address for MQTT over TCP; empty turns this listener off."`
+	TLSListen    string `key:"tls_listen" kind:"listen" doc:"Address for MQTT over TLS (usually port 8883); empty turns it off."`
+	WSListen     string `key:"ws_listen" kind:"listen" doc:"Address for MQTT over WebSocket; empty turns it off."`
+	CertFile     string `key:"cert_file" kind:"file" doc:"PEM certificate chain of the TLS listener."`
+	KeyFile      string `key:"key_file" kind:"file" doc:"PEM private key of the TLS listener."`
+	ClientCAFile string `key:"client_ca_file" kind:"file" doc:"PEM certificates that must have signed a client's certificate; empty asks for none."`
+	PasswordFile string `key:"password_file" kind:"file" doc:"A file of user:hash lines that clients log in with. Lines are made by weir password."`
+	Anonymous    string `key:"anonymous" default:"auto" oneof:"auto yes no" doc:"Whether clients may connect without a password. auto: only where no password_file is given and every listener is on a loopback address."`
+	MaxClients   int    `key:"max_clients" default:"10000" min:"1" max:"1000000" doc:"Connections that are accepted at a time."`
+}
+
+// Source is one place where messages come from; exactly one kind is set.
+type Source struct {
+	MQTT MQTT `key:"mqtt"`
+}
+
+// MQTT is a client of an external broker.
+type MQTT struct {
+	URL            string   `key:"url" kind:"brokerurl" doc:"The broker, as mqtt://host:1883 or mqtts://host:8883. Required."`
+	Name           string   `key:"name" doc:"The source's name in metrics and quarantine records; default: mqtt, then mqtt2, mqtt3 and so on."`
+	Topics         []string `key:"topics" doc:"Topic filters to subscribe to; default: what the schemas match. $share/group/filter is a shared subscription."`
+	QoS            int      `key:"qos" default:"1" min:"0" max:"2" doc:"The quality of service asked for."`
+	ClientID       string   `key:"client_id" doc:"The MQTT client identifier. Empty: drawn once and kept in data_dir, because two nodes with one id evict each other without end."`
+	Version        string   `key:"version" default:"auto" oneof:"auto 3.1.1 5" doc:"The protocol version; auto tries 5, then 3.1.1."`
+	Username       string   `key:"username" doc:"The user name to log in with."`
+	PasswordFile   string   `key:"password_file" kind:"file" doc:"A file whose first line is the password."`
+	CAFile         string   `key:"ca_file" kind:"file" doc:"PEM certificates that the broker's certificate must be signed by; default: those of the system."`
+	CertFile       string   `key:"cert_file" kind:"file" doc:"PEM client certificate chain."`
+	KeyFile        string   `key:"key_file" kind:"file" doc:"PEM private key of the client certificate."`
+	MinTLS         string   `key:"min_tls" default:"1.3" oneof:"1.2 1.3" doc:"The lowest TLS version that is spoken."`
+	ReceiveMaximum int      `key:"receive_maximum" default:"65535" min:"1" max:"65535" doc:"Unacknowledged messages that the broker may have in flight to this client (MQTT 5)."`
+	SessionExpiry  Duration `key:"session_expiry" default:"7d" min:"0s" doc:"How long the broker keeps the session while the node is away (MQTT 5)."`
+	KeepAlive      Duration `key:"keep_alive" default:"30s" min:"1s" max:"18h" doc:"The time between PINGREQ packets on a quiet connection."`
+}
+
+// Pipeline is the way from the sources to the store.
+type Pipeline struct {
+	Buffer     Size `key:"buffer" default:"auto" min:"1MB" max:"64GB" doc:"Memory for messages that wait for their commit; when it is full, sockets are not read. auto: 16MB, or 64MB where the machine has 2 GB or more."`
+	TopicCache Size `key:"topic_cache" default:"64MB" min:"64KB" max:"64GB" doc:"Memory for the cache from topics to schemas and series."`
+	MaxPayload Size `key:"max_payload" default:"1MB" min:"1KB" max:"256MB" doc:"Larger payloads are drained and quarantined truncated."`
+}
+
+// Quarantine bounds what is kept of messages that could not become readings.
+type Quarantine struct {
+	MaxRecords int  `key:"max_records" default:"100000" min:"0" doc:"Records that are kept; the oldest go first."`
+	MaxBytes   Size `key:"max_bytes" default:"64MB" min:"0B" doc:"Bytes of records that are kept; the oldest go first."`
+}
+
+// Store is where readings are kept.
+type Store struct {
+	Driver         string   `key:"driver" default:"embedded" oneof:"embedded" doc:"Which store: embedded is SQLite and segment files in data_dir."`
+	CommitInterval Duration `key:"commit_interval" default:"auto" min:"0s" max:"1m" doc:"Commits start at least this far apart. auto: 2ms; 1s where data_dir lies on an SD card or eMMC, because a card has a life."`
+	MaxSeries      int      `key:"max_series" default:"1000000" min:"1" max:"100000000" doc:"Series of one tenant; readings of series beyond it are quarantined."`
+}
+
+// Query bounds what queries may use.
+type Query struct {
+	Timeout   Duration `key:"timeout" default:"60s" min:"10ms" doc:"The time after which a query is stopped."`
+	Memory    Size     `key:"memory" default:"auto" min:"1MB" doc:"Memory of one query for groups, sorting and temporary tables. auto: 64MB, or 256MB where the machine has 2 GB or more."`
+	Parallel  int      `key:"parallel" default:"0" min:"0" max:"1024" doc:"Goroutines that decode for one query; 0 is one per processor."`
+	MaxActive int      `key:"max_active" default:"4" min:"1" max:"1000" doc:"Queries that run at a time; more wait."`
+}
+
+// Memory is what the garbage collector is told.
+type Memory struct {
+	Limit Size `key:"limit" default:"auto" min:"16MB" doc:"A soft limit for the whole process, as GOMEMLIMIT. auto: half of the machine's memory (or of the container's limit)."`
+	GC    int  `key:"gc_percent" default:"50" min:"5" max:"1000" doc:"How much the heap may grow between collections, as GOGC; smaller is less memory and more CPU."`
+}
+
+// Encryption seals what is on disk.
+type Encryption struct {
+	Enabled bool   `key:"enabled" default:"false" doc:"Whether everything on disk is sealed. This build cannot seal yet, and refuses true."`
+	KeyFile string `key:"key_file" kind:"file" doc:"The file of the master key."`
+}
+
+// Node is about the process itself.
+type Node struct {
+	DrainTimeout Duration `key:"drain_timeout" default:"8s" min:"100ms" max:"5m" doc:"How long a stopping node may take to commit and acknowledge what it has."`
+	Profile      bool     `key:"profile" default:"false" doc:"Whether the HTTP server offers /debug/pprof; only on a loopback address."`
+}

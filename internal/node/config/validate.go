@@ -1,0 +1,222 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// validate checks what one field's type cannot say.
+func (l *Loaded) validate() Problems {
+	var problems Problems
+	add := func(path, message, hint string) {
+		problems = append(problems, Problem{Origin: l.origins[path], Key: path, Message: message, Hint: hint})
+	}
+	l.validateKinds(reflect.ValueOf(l.Config).Elem(), "", add)
+	if l.DataDir == "" {
+		add("data_dir", "is empty", "name a directory")
+	}
+	if l.Schemas == "" {
+		add("schemas", "is empty", "name a directory")
+	}
+	if l.Encryption.Enabled {
+		add("encryption.enabled", "this build cannot seal data yet, so it refuses to pretend", "set it to false, or put data_dir on an encrypted file system")
+	}
+	l.validateBroker(add)
+	l.validateSources(add)
+	if l.Node.Profile && l.HTTP.Listen != "" && !Loopback(l.HTTP.Listen) {
+		add("node.profile", "profiles show memory, and http.listen is not a loopback address", "listen on 127.0.0.1, or set it to false")
+	}
+	return problems
+}
+
+// validateGiven runs the same checks where there are problems already, so that
+// all are reported at once, and leaves out what repeats one of them.
+func (l *Loaded) validateGiven(known Problems) Problems {
+	reported := map[string]bool{}
+	for _, p := range known {
+		reported[p.Key] = true
+		reported[p.Origin.String()] = true
+	}
+	var more Problems
+	for _, p := range l.validate() {
+		if _, given := l.origins[p.Key]; given && !reported[p.Key] && !reported[p.Origin.String()] {
+			more = append(more, p)
+		}
+	}
+	return more
+}
+
+func (l *Loaded) validateBroker(add func(path, message, hint string)) {
+	b := &l.Broker
+	if !b.Enabled {
+		return
+	}
+	if b.Listen == "" && b.TLSListen == "" && b.WSListen == "" {
+		add("broker.listen", "the broker is enabled and listens nowhere", "give it an address, or set broker.enabled to false")
+	}
+	if b.TLSListen != "" && (b.CertFile == "" || b.KeyFile == "") {
+		add("broker.tls_listen", "needs broker.cert_file and broker.key_file", "")
+	}
+	if b.ClientCAFile != "" && b.TLSListen == "" {
+		add("broker.client_ca_file", "has no effect without broker.tls_listen", "")
+	}
+	for path, listen := range map[string]string{"broker.listen": b.Listen, "broker.tls_listen": b.TLSListen, "broker.ws_listen": b.WSListen} {
+		if listen == "" || Loopback(listen) || b.Anonymous == "yes" || b.PasswordFile != "" {
+			continue
+		}
+		if path == "broker.tls_listen" && b.ClientCAFile != "" {
+			continue
+		}
+		add(path, "listens for other machines, and anyone could connect",
+			"give broker.password_file, or say broker.anonymous: yes, or start with --lan, which makes credentials")
+	}
+}
+
+func (l *Loaded) validateSources(add func(path, message, hint string)) {
+	names := map[string]bool{}
+	for i := range l.Sources {
+		m := &l.Sources[i].MQTT
+		base := fmt.Sprintf("sources[%d]", i)
+		path := base + ".mqtt"
+		if m.URL == "" {
+			at := path
+			if !l.Given(at) {
+				at = base
+			}
+			add(at, "needs a url", "as mqtt://127.0.0.1:1883")
+		}
+		if (m.CertFile == "") != (m.KeyFile == "") {
+			add(path, "cert_file and key_file go together", "")
+		}
+		if strings.HasPrefix(m.URL, "mqtt:") && (m.CAFile != "" || m.CertFile != "") {
+			add(path+".url", "certificates are given, and the url does not ask for TLS", "write mqtts://")
+		}
+		if m.Name == "" {
+			m.Name = "mqtt"
+			if i > 0 {
+				m.Name = "mqtt" + strconv.Itoa(i+1)
+			}
+		}
+		if m.Name == "broker" || m.Name == "replay" || names[m.Name] {
+			add(path+".name", fmt.Sprintf("the name %q is taken", m.Name), "names tell sources apart in metrics")
+		}
+		names[m.Name] = true
+		for j, topic := range m.Topics {
+			if message := checkFilter(topic); message != "" {
+				add(path+".topics", fmt.Sprintf("filter %d (%q): %s", j+1, topic, message), "")
+			}
+		}
+	}
+}
+
+// checkFilter returns what is wrong with a topic filter (MQTT 5, 4.7.1).
+func checkFilter(filter string) string {
+	if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
+		group, inner, ok := strings.Cut(rest, "/")
+		if !ok || group == "" || strings.ContainsAny(group, "+#") {
+			return "a shared subscription is $share/group/filter"
+		}
+		filter = inner
+	}
+	if filter == "" {
+		return "is empty"
+	}
+	if len(filter) > 65535 {
+		return "is longer than 65,535 bytes"
+	}
+	levels := strings.Split(filter, "/")
+	for i, level := range levels {
+		if strings.Contains(level, "#") && (level != "#" || i != len(levels)-1) {
+			return "# stands alone, at the end"
+		}
+		if strings.Contains(level, "+") && level != "+" {
+			return "+ stands alone in its level"
+		}
+	}
+	return ""
+}
+
+func (l *Loaded) validateKinds(v reflect.Value, path string, add func(path, message, hint string)) {
+	for _, f := range fieldsOf(v.Type()) {
+		fv, p := v.Field(f.index), join(path, f.key)
+		switch {
+		case f.isList():
+			for i := range fv.Len() {
+				l.validateKinds(fv.Index(i), fmt.Sprintf("%s[%d]", p, i), add)
+			}
+		case f.typ.Kind() == reflect.Struct && !isScalar(f.typ):
+			l.validateKinds(fv, p, add)
+		case f.kind == "listen":
+			if message, hint := checkListen(fv.String()); message != "" {
+				add(p, message, hint)
+			}
+		case f.kind == "brokerurl":
+			if message, hint := CheckBrokerURL(fv.String()); message != "" {
+				add(p, message, hint)
+			}
+		}
+	}
+}
+
+func checkListen(listen string) (message, hint string) {
+	if listen == "" {
+		return "", ""
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		if _, number := strconv.ParseUint(listen, 10, 16); number == nil {
+			return fmt.Sprintf("%q is only a port", listen), fmt.Sprintf("write 127.0.0.1:%s, or :%s for all interfaces", listen, listen)
+		}
+		return fmt.Sprintf("%q is not an address", listen), "write host:port, as 127.0.0.1:1883"
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Sprintf("%q is not a port", port), "a number from 0 (any free port) to 65535"
+	}
+	if strings.ContainsAny(host, " /") {
+		return fmt.Sprintf("%q is not a host", host), ""
+	}
+	return "", ""
+}
+
+// CheckBrokerURL returns what is wrong with the URL of a broker.
+func CheckBrokerURL(text string) (message, hint string) {
+	if text == "" {
+		return "", ""
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return fmt.Sprintf("%q is not a URL", text), "write mqtt://host:1883 or mqtts://host:8883"
+	}
+	schemes := []string{"mqtt", "mqtts", "tcp", "ssl", "tls"}
+	known := false
+	for _, s := range schemes {
+		known = known || u.Scheme == s
+	}
+	switch {
+	case !known:
+		return fmt.Sprintf("unknown scheme %q", u.Scheme), "write mqtt:// or mqtts:// (TLS)"
+	case u.Path != "" && u.Path != "/":
+		return fmt.Sprintf("the path %q means nothing to MQTT", u.Path), "topics go under topics:"
+	}
+	if _, has := u.User.Password(); has {
+		return "a password in a URL ends in logs and process lists", "give username and password_file"
+	}
+	return "", ""
+}
+
+// Loopback reports whether a listen address is reachable from this machine only.
+func Loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
