@@ -1,0 +1,7 @@
+//go:build !unix
+
+package testkit
+
+import "os"
+
+var pauseSignal, resumeSignal os.Signal
