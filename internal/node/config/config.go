@@ -32,16 +32,39 @@ type HTTP struct {
 
 // Broker is the embedded broker.
 type Broker struct {
-	Enabled      bool   `key:"enabled" default:"true" doc:"Whether the node runs an MQTT broker of its own."`
-	Listen       string `key:"listen" default:"127.0.0.1:1883" kind:"listen" doc:"Address for MQTT over TCP; empty turns this listener off."`
-	TLSListen    string `key:"tls_listen" kind:"listen" doc:"Address for MQTT over TLS (usually port 8883); empty turns it off."`
-	WSListen     string `key:"ws_listen" kind:"listen" doc:"Address for MQTT over WebSocket; empty turns it off."`
-	CertFile     string `key:"cert_file" kind:"file" doc:"PEM certificate chain of the TLS listener."`
-	KeyFile      string `key:"key_file" kind:"file" doc:"PEM private key of the TLS listener."`
-	ClientCAFile string `key:"client_ca_file" kind:"file" doc:"PEM certificates that must have signed a client's certificate; empty asks for none."`
-	PasswordFile string `key:"password_file" kind:"file" doc:"A file of user:hash lines that clients log in with. Lines are made by weir password."`
-	Anonymous    string `key:"anonymous" default:"auto" oneof:"auto yes no" doc:"Whether clients may connect without a password. auto: only where no password_file is given and every listener is on a loopback address."`
-	MaxClients   int    `key:"max_clients" default:"10000" min:"1" max:"1000000" doc:"Connections that are accepted at a time."`
+	Enabled      bool      `key:"enabled" default:"true" doc:"Whether the node runs an MQTT broker of its own."`
+	Listen       string    `key:"listen" default:"127.0.0.1:1883" kind:"listen" doc:"Address for MQTT over TCP; empty turns this listener off."`
+	TLS          BrokerTLS `key:"tls"`
+	WebSocket    BrokerWS  `key:"websocket"`
+	PasswordFile string    `key:"password_file" kind:"file" doc:"A file of user:hash lines that clients log in with, as weir password and mosquitto_passwd write them."`
+	Anonymous    string    `key:"anonymous" default:"auto" oneof:"auto yes no" doc:"Whether clients may connect without a password. auto: only where no password_file is given and every listener is on a loopback address or asks for a client certificate."`
+
+	MaxClients        int      `key:"max_clients" default:"10000" min:"1" max:"1000000" doc:"Clients that may be connected at a time."`
+	MaxPacket         Size     `key:"max_packet" default:"255MB" min:"1KB" max:"255MB" doc:"The largest packet that a client may send; a larger one ends its connection. See pipeline.max_payload for what becomes of large payloads."`
+	MaxInflight       int      `key:"max_inflight" default:"16384" min:"1" max:"65535" doc:"QoS 1 and 2 messages of one client that may wait for their acknowledgement (MQTT 5: receive maximum)."`
+	MaxKeepAlive      Duration `key:"max_keep_alive" default:"0s" min:"0s" max:"18h" doc:"The longest keep alive that MQTT 5 clients may choose; 0s is no limit."`
+	MaxSessionExpiry  Duration `key:"max_session_expiry" default:"7d" min:"1s" doc:"How long a session is kept after its client went."`
+	MaxQueuedMessages int      `key:"max_queued_messages" default:"100000" min:"1" doc:"Messages that may wait for one subscriber that is away or slow; later ones are dropped for it and counted."`
+	MaxQueuedBytes    Size     `key:"max_queued_bytes" default:"16MB" min:"1KB" doc:"Bytes that may wait for one subscriber."`
+	MaxQueuedTotal    Size     `key:"max_queued_total" default:"64MB" min:"1KB" doc:"Bytes that may wait for all subscribers together."`
+	MaxRetainedBytes  Size     `key:"max_retained_bytes" default:"64MB" min:"1KB" doc:"Bytes of retained messages; a message beyond them is passed on and not retained."`
+}
+
+// BrokerTLS is the listener for MQTT over TLS.
+type BrokerTLS struct {
+	Listen     string `key:"listen" kind:"listen" doc:"Address for MQTT over TLS (usually port 8883); empty turns it off."`
+	CertFile   string `key:"cert_file" kind:"file" doc:"PEM certificate chain."`
+	KeyFile    string `key:"key_file" kind:"file" doc:"PEM private key."`
+	ClientCA   string `key:"client_ca_file" kind:"file" doc:"PEM certificates that must have signed a client's certificate; empty asks for none."`
+	MinVersion string `key:"min_version" default:"1.3" oneof:"1.2 1.3" doc:"The lowest TLS version that is spoken."`
+}
+
+// BrokerWS is the listener for MQTT over WebSocket.
+type BrokerWS struct {
+	Listen  string   `key:"listen" kind:"listen" doc:"Address for MQTT over WebSocket; empty turns it off."`
+	Path    string   `key:"path" default:"/mqtt" doc:"Where the WebSocket is served."`
+	TLS     bool     `key:"tls" default:"false" doc:"Whether it is served as wss, with the certificate of broker.tls."`
+	Origins []string `key:"origins" doc:"Host names from which browsers may connect, besides the listener's own; patterns as *.example.com."`
 }
 
 // Source is one place where messages come from; exactly one kind is set.

@@ -21,12 +21,9 @@ func keyTable() string {
 	var b strings.Builder
 	block := "\x00"
 	for _, k := range Keys() {
-		parent, _, nested := strings.Cut(k.Path, ".")
-		if strings.HasPrefix(k.Path, "sources[]") {
-			parent = "sources[].mqtt"
-		}
-		if !nested {
-			parent = ""
+		parent := ""
+		if i := strings.LastIndexByte(k.Path, '.'); i >= 0 {
+			parent = k.Path[:i]
 		}
 		if parent != block {
 			block = parent

@@ -55,23 +55,32 @@ func (l *Loaded) validateBroker(add func(path, message, hint string)) {
 	if !b.Enabled {
 		return
 	}
-	if b.Listen == "" && b.TLSListen == "" && b.WSListen == "" {
+	if b.Listen == "" && b.TLS.Listen == "" && b.WebSocket.Listen == "" {
 		add("broker.listen", "the broker is enabled and listens nowhere", "give it an address, or set broker.enabled to false")
 	}
-	if b.TLSListen != "" && (b.CertFile == "" || b.KeyFile == "") {
-		add("broker.tls_listen", "needs broker.cert_file and broker.key_file", "")
+	if (b.TLS.Listen != "" || b.WebSocket.TLS) && (b.TLS.CertFile == "" || b.TLS.KeyFile == "") {
+		at := "broker.tls.listen"
+		if b.TLS.Listen == "" {
+			at = "broker.websocket.tls"
+		}
+		add(at, "needs broker.tls.cert_file and broker.tls.key_file", "")
 	}
-	if b.ClientCAFile != "" && b.TLSListen == "" {
-		add("broker.client_ca_file", "has no effect without broker.tls_listen", "")
+	if b.Anonymous == "no" && b.PasswordFile == "" && b.TLS.ClientCA == "" {
+		add("broker.anonymous", "nobody could log in: there is neither password_file nor tls.client_ca_file", "")
 	}
-	for path, listen := range map[string]string{"broker.listen": b.Listen, "broker.tls_listen": b.TLSListen, "broker.ws_listen": b.WSListen} {
-		if listen == "" || Loopback(listen) || b.Anonymous == "yes" || b.PasswordFile != "" {
+	if !strings.HasPrefix(b.WebSocket.Path, "/") {
+		add("broker.websocket.path", fmt.Sprintf("%q does not begin with /", b.WebSocket.Path), "")
+	}
+	if b.Anonymous == "yes" || b.PasswordFile != "" {
+		return
+	}
+	for _, open := range []struct{ path, listen string }{
+		{"broker.listen", b.Listen}, {"broker.tls.listen", b.TLS.Listen}, {"broker.websocket.listen", b.WebSocket.Listen},
+	} {
+		if open.listen == "" || Loopback(open.listen) || open.path == "broker.tls.listen" && b.TLS.ClientCA != "" {
 			continue
 		}
-		if path == "broker.tls_listen" && b.ClientCAFile != "" {
-			continue
-		}
-		add(path, "listens for other machines, and anyone could connect",
+		add(open.path, "listens for other machines, and anyone could connect",
 			"give broker.password_file, or say broker.anonymous: yes, or start with --lan, which makes credentials")
 	}
 }

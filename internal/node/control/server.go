@@ -1,0 +1,202 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// maxDocument bounds the schema document of an Accept.
+const maxDocument = 16 << 20
+
+// Handler answers the commands with what the backend says.
+func Handler(b Backend) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, b.Status)
+	})
+	mux.HandleFunc("POST /v1/quarantine/list", func(w http.ResponseWriter, r *http.Request) {
+		var f Filter
+		if !read(w, r, &f) {
+			return
+		}
+		list(w, r, b, f)
+	})
+	mux.HandleFunc("POST /v1/quarantine/replay", func(w http.ResponseWriter, r *http.Request) {
+		var f Filter
+		if !read(w, r, &f) {
+			return
+		}
+		answer(w, r, func(ctx context.Context) (*Replayed, error) { return b.Replay(ctx, f) })
+	})
+	mux.HandleFunc("POST /v1/schemas/accept", func(w http.ResponseWriter, r *http.Request) {
+		var a acceptRequest
+		if !read(w, r, &a) {
+			return
+		}
+		answer(w, r, func(ctx context.Context) (*Accepted, error) {
+			return b.Accept(ctx, a.File, a.Document, a.Breaking)
+		})
+	})
+	return mux
+}
+
+type acceptRequest struct {
+	File     string `json:"file"`
+	Document []byte `json:"document"`
+	Breaking bool   `json:"breaking"`
+}
+
+// wireError is a telemetry.Error on its way to another process.
+type wireError struct {
+	Code    telemetry.Code `json:"code"`
+	Op      string         `json:"op,omitempty"`
+	Message string         `json:"message"`
+	Hint    string         `json:"hint,omitempty"`
+}
+
+func toWire(err error) *wireError {
+	var e *telemetry.Error
+	if errors.As(err, &e) {
+		return &wireError{e.Code, e.Op, e.Message, e.Hint}
+	}
+	return &wireError{Code: telemetry.CodeInternal, Message: err.Error()}
+}
+
+func (e *wireError) err() error {
+	return &telemetry.Error{Code: e.Code, Op: e.Op, Message: e.Message, Hint: e.Hint}
+}
+
+func read(w http.ResponseWriter, r *http.Request, into any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		fail(w, telemetry.Errorf(telemetry.CodeInvalid, "read the request", "%v", err))
+		return false
+	}
+	return true
+}
+
+func fail(w http.ResponseWriter, err error) {
+	e := toWire(err)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(statusOf(e.Code))
+	_ = json.NewEncoder(w).Encode(e) // the client is gone if this fails
+}
+
+func answer[T any](w http.ResponseWriter, r *http.Request, ask func(context.Context) (*T, error)) {
+	result, err := ask(r.Context())
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(result) // the client is gone if this fails
+}
+
+// listItem is one line of a listing: a record, the error that ended it, or the
+// end, so that a torn connection is not taken for a short list.
+type listItem struct {
+	Record *Record    `json:"record,omitempty"`
+	Error  *wireError `json:"error,omitempty"`
+	End    bool       `json:"end,omitempty"`
+}
+
+func list(w http.ResponseWriter, r *http.Request, b Backend, f Filter) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc := json.NewEncoder(w)
+	var broken error
+	err := b.Quarantined(r.Context(), f, func(rec *Record) bool {
+		broken = enc.Encode(listItem{Record: rec})
+		return broken == nil
+	})
+	switch {
+	case broken != nil:
+	case err != nil:
+		_ = enc.Encode(listItem{Error: toWire(err)})
+	default:
+		_ = enc.Encode(listItem{End: true})
+	}
+}
+
+// Client asks a running node.
+type Client struct{ http http.Client }
+
+// NewClient returns a client of the node that owns the data directory, or
+// CodeNotFound where none is running.
+func NewClient(ctx context.Context, dataDir string) (*Client, error) {
+	conn, err := Connect(ctx, dataDir)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.Close() // it was only asked whether somebody answers
+	c := &Client{}
+	c.http.Transport = transport(dataDir)
+	return c, nil
+}
+
+var _ Backend = (*Client)(nil)
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func do[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	out := new(T)
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return nil, lost(err)
+	}
+	return out, nil
+}
+
+func lost(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "ask the node", "the node ended before it had answered")
+	}
+	return telemetry.Errorf(telemetry.CodeUnavailable, "ask the node", "%v", err)
+}
+
+// Status implements Backend.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	return do[Status](ctx, c, http.MethodGet, "/v1/status", nil)
+}
+
+// Replay implements Backend.
+func (c *Client) Replay(ctx context.Context, f Filter) (*Replayed, error) {
+	return do[Replayed](ctx, c, http.MethodPost, "/v1/quarantine/replay", f)
+}
+
+// Accept implements Backend.
+func (c *Client) Accept(ctx context.Context, file string, document []byte, breaking bool) (*Accepted, error) {
+	return do[Accepted](ctx, c, http.MethodPost, "/v1/schemas/accept", acceptRequest{file, document, breaking})
+}
+
+// Quarantined implements Backend.
+func (c *Client) Quarantined(ctx context.Context, f Filter, yield func(*Record) bool) error {
+	resp, err := c.send(ctx, http.MethodPost, "/v1/quarantine/list", f)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for d := json.NewDecoder(resp.Body); ; {
+		var item listItem
+		switch err := d.Decode(&item); {
+		case err != nil:
+			return lost(err)
+		case item.Error != nil:
+			return item.Error.err()
+		case item.End:
+			return nil
+		case item.Record != nil && !yield(item.Record):
+			return nil
+		}
+	}
+}

@@ -1,0 +1,158 @@
+// Package credentials reads and writes files of user:hash lines, and makes
+// passwords for those who want to be given one.
+//
+// A line is user:pbkdf2-sha256$iterations$salt$key with salt and key in
+// unpadded base64. Empty lines and lines that begin with # are skipped.
+package credentials
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+const (
+	scheme     = "pbkdf2-sha256"
+	iterations = 210_000
+	maxRounds  = 10_000_000
+	keyBytes   = 32
+	saltBytes  = 16
+)
+
+var encoding = base64.RawStdEncoding
+
+// New returns a password of 100 random bits in letters that are not mistaken for
+// each other.
+func New() string {
+	const letters = "abcdefghijkmnpqrstuvwxyz23456789" // 32 letters: 5 bits each
+	b := make([]byte, 20)
+	_, _ = rand.Read(b) // never fails: crypto/rand ends the process instead
+	for i := range b {
+		b[i] = letters[b[i]&31]
+	}
+	return string(b)
+}
+
+// Line returns the line of a user with that password.
+func Line(user, password string) (string, error) {
+	if user == "" || strings.ContainsAny(user, ":\r\n") || strings.HasPrefix(user, "#") {
+		return "", fmt.Errorf("%q cannot be a user name here: it is empty, or has a colon or a line end, or begins with #", user)
+	}
+	salt := make([]byte, saltBytes)
+	_, _ = rand.Read(salt) // never fails
+	key, err := pbkdf2.Key(sha256.New, password, salt, iterations, keyBytes)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s:%s$%d$%s$%s", user, scheme, iterations, encoding.EncodeToString(salt), encoding.EncodeToString(key)), nil
+}
+
+type entry struct {
+	rounds    int
+	salt, key []byte
+}
+
+// Users are the users of one file. It is safe for concurrent use.
+type Users struct {
+	users  map[string]entry
+	secret [32]byte // keys the memory of passwords that were right
+
+	mu    sync.Mutex
+	right map[string][sha256.Size]byte
+}
+
+// Load reads a file. All lines that are wrong are reported at once.
+func Load(path string) (*Users, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read users: %w", err)
+	}
+	u := &Users{users: map[string]entry{}, right: map[string][sha256.Size]byte{}}
+	_, _ = rand.Read(u.secret[:]) // never fails
+	var wrong []string
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimRight(lines.Text(), "\r ")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		user, e, err := parse(line)
+		if err == nil && u.users[user].key != nil {
+			err = fmt.Errorf("user %q is given twice", user)
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s:%d: %v", path, n, err))
+			continue
+		}
+		u.users[user] = e
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read users from %s: %w", path, err)
+	}
+	if len(wrong) > 0 {
+		return nil, fmt.Errorf("%s", strings.Join(wrong, "\n"))
+	}
+	return u, nil
+}
+
+func parse(line string) (string, entry, error) {
+	user, hash, ok := strings.Cut(line, ":")
+	parts := strings.Split(hash, "$")
+	if !ok || user == "" || len(parts) != 4 || parts[0] != scheme {
+		return "", entry{}, fmt.Errorf("not a user:%s$… line; make lines with: weir password NAME", scheme)
+	}
+	rounds, err := strconv.Atoi(parts[1])
+	if err != nil || rounds < 1 || rounds > maxRounds {
+		return "", entry{}, fmt.Errorf("the count of iterations %q is not from 1 to %d", parts[1], maxRounds)
+	}
+	salt, err := encoding.DecodeString(parts[2])
+	if err != nil {
+		return "", entry{}, fmt.Errorf("the salt is not base64")
+	}
+	key, err := encoding.DecodeString(parts[3])
+	if err != nil || len(key) != keyBytes {
+		return "", entry{}, fmt.Errorf("the key is not %d bytes of base64", keyBytes)
+	}
+	return user, entry{rounds, salt, key}, nil
+}
+
+// Verify reports whether the password is the user's. The first right answer of a
+// user takes a while, as it should; later ones are compared with a keyed hash
+// in memory, because a thousand devices may reconnect at once.
+func (u *Users) Verify(user, password string) bool {
+	e, ok := u.users[user]
+	if !ok {
+		e = entry{rounds: iterations, salt: u.secret[:saltBytes], key: nil} // as slow as a known one
+	}
+	mac := hmac.New(sha256.New, u.secret[:])
+	mac.Write([]byte(password))
+	var sum [sha256.Size]byte
+	mac.Sum(sum[:0])
+	u.mu.Lock()
+	known, seen := u.right[user]
+	u.mu.Unlock()
+	if seen && subtle.ConstantTimeCompare(known[:], sum[:]) == 1 {
+		return true
+	}
+	key, err := pbkdf2.Key(sha256.New, password, e.salt, e.rounds, keyBytes)
+	if err != nil || subtle.ConstantTimeCompare(key, e.key) != 1 {
+		return false
+	}
+	u.mu.Lock()
+	u.right[user] = sum
+	u.mu.Unlock()
+	return true
+}
+
+// Len is how many users there are.
+func (u *Users) Len() int { return len(u.users) }

@@ -1,0 +1,68 @@
+package credentials
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, lines ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOnlyTheRightPasswordIsTaken(t *testing.T) {
+	line, err := Line("anna", "pässword")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(line, "pässword") {
+		t.Fatal("the line shows the password")
+	}
+	u, err := Load(write(t, "# users", "", line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time from memory
+		if !u.Verify("anna", "pässword") {
+			t.Error("the right password is refused")
+		}
+		for _, wrong := range [][2]string{{"anna", ""}, {"anna", "passwort"}, {"bert", "pässword"}, {"", ""}} {
+			if u.Verify(wrong[0], wrong[1]) {
+				t.Errorf("%q is taken", wrong)
+			}
+		}
+	}
+}
+
+func TestEveryWrongLineIsNamed(t *testing.T) {
+	path := write(t, "anna:secret", "bert", "carl:pbkdf2-sha256$0$AA$AA", "dora:pbkdf2-sha256$1$!!$AA")
+	_, err := Load(path)
+	if err == nil {
+		t.Fatal("it was read")
+	}
+	for _, place := range []string{":1:", ":2:", ":3:", ":4:"} {
+		if !strings.Contains(err.Error(), path+place) {
+			t.Errorf("%s is not named in:\n%v", place, err)
+		}
+	}
+}
+
+func TestUserNamesThatWouldBreakTheFileAreRefused(t *testing.T) {
+	for _, user := range []string{"", "a:b", "a\nb", "#a"} {
+		if _, err := Line(user, "x"); err == nil {
+			t.Errorf("%q is taken", user)
+		}
+	}
+}
+
+func TestNewPasswordsDiffer(t *testing.T) {
+	if a, b := New(), New(); a == b || len(a) != 20 {
+		t.Errorf("%q and %q", a, b)
+	}
+}
