@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/demo":            {"internal/telemetry", "internal/source/wire"},
 	"internal/testkit":         {},
 	"internal/house":           {},
+	"internal/powercut":        {},
 	"internal/node":            nil, // all
 	"internal/bench":           nil, // drives whole nodes
 	"cmd/weir":                 nil,

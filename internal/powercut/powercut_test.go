@@ -1,0 +1,143 @@
+package powercut
+
+import (
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The test binary plays the recorded program: it appends records to a file and
+// reports each over a socket, after the sync or, broken on purpose, before.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("POWERCUT_CHILD"); dir != "" {
+		child(dir, os.Getenv("POWERCUT_ADDRESS"), os.Getenv("POWERCUT_BROKEN") != "")
+		return
+	}
+	os.Exit(m.Run())
+}
+
+const records = 20
+
+func child(dir, address string, broken bool) {
+	check := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	conn, err := net.Dial("tcp", address)
+	check(err)
+	temp, name := filepath.Join(dir, "log.tmp"), filepath.Join(dir, "log")
+	f, err := os.Create(temp)
+	check(err)
+	check(os.Rename(temp, name))
+	d, err := os.Open(dir)
+	check(err)
+	check(d.Sync())
+	for i := range records {
+		record := make([]byte, 1000)
+		binary.BigEndian.PutUint32(record, uint32(i+1))
+		binary.BigEndian.PutUint32(record[996:], uint32(i+1))
+		_, err := f.Write(record)
+		check(err)
+		if !broken {
+			check(f.Sync())
+		}
+		_, err = conn.Write([]byte{byte(i + 1)})
+		check(err)
+		check(f.Sync())
+	}
+}
+
+func record(t *testing.T, broken bool) ([]Event, string) {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("strace is missing, and CI may not skip: run scripts/install-test-deps")
+		}
+		t.Skip("SKIPPED: strace is not installed, so power cuts are not tested; run scripts/install-test-deps")
+	}
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}()
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.Command(strace, append(StraceArgs(trace), os.Args[0])...)
+	cmd.Env = append(os.Environ(), "POWERCUT_CHILD="+root, "POWERCUT_ADDRESS="+l.Addr().String())
+	if broken {
+		cmd.Env = append(cmd.Env, "POWERCUT_BROKEN=1")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("strace: %v\n%s", err, out)
+	}
+	events, err := ParseFile(trace, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events, root
+}
+
+// missing builds a disk for every position and counts the records that were
+// reported before it and are not whole on it.
+func missing(t *testing.T, events []Event, root string, cut Cut) (count int) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(1, uint64(cut)))
+	reported := 0
+	for i := range events {
+		if events[i].Kind == Send {
+			reported = int(events[i].Data[0])
+		}
+		dir := t.TempDir()
+		if err := Disk(events, root, dir, events[i].Start+1, cut, random); err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(filepath.Join(dir, "log"))
+		for r := 1; r <= reported; r++ {
+			from := (r - 1) * 1000
+			if len(data) < from+1000 || binary.BigEndian.Uint32(data[from:]) != uint32(r) || binary.BigEndian.Uint32(data[from+996:]) != uint32(r) {
+				count++
+			}
+		}
+	}
+	if reported != records {
+		t.Fatalf("the recording holds %d reports, want %d", reported, records)
+	}
+	return count
+}
+
+func TestADiskAfterACutHoldsWhatWasSyncedBeforeItWasReported(t *testing.T) {
+	events, root := record(t, false)
+	for _, cut := range []Cut{Lost, Kept, Mixed} {
+		if n := missing(t, events, root, cut); n != 0 {
+			t.Errorf("%v: %d reported records are missing", cut, n)
+		}
+	}
+}
+
+func TestAProgramThatReportsBeforeItSyncsIsFound(t *testing.T) {
+	events, root := record(t, true)
+	for _, cut := range []Cut{Lost, Mixed} {
+		if n := missing(t, events, root, cut); n == 0 {
+			t.Errorf("%v: no disk shows the loss", cut)
+		}
+	}
+	if n := missing(t, events, root, Kept); n != 0 {
+		t.Errorf("kept: %d records are missing although every write is on the disk", n)
+	}
+}
