@@ -1,0 +1,228 @@
+package chunk
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/bits"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+var errForm = errors.New("a page form that does not fit the column's type")
+
+// decodeInts fills dst from a page body of form 1 or 2. times is given for
+// received times, whose page may be relative to them (form 7).
+func decodeInts(dst []uint64, body []byte, times []int64) error {
+	r := reader{b: body}
+	form := r.byte()
+	t := transform{kind: form}
+	switch form {
+	case formInts:
+	case formScaled:
+		exp := int(r.byte())
+		if exp == 0 || exp > maxExponent {
+			return errRange
+		}
+		t.mul = uint64(pow10[exp])
+	case formLag:
+		exp := int(r.byte())
+		if times == nil || exp > maxExponent {
+			return errForm
+		}
+		t.kind, t.mul = formScaled, uint64(pow10[exp])
+	default:
+		return errForm
+	}
+	if r.err != nil {
+		return r.err
+	}
+	rest, err := decodeStream(dst, r.b, t)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 0 {
+		return errTrailing
+	}
+	if form == formLag {
+		for i := range dst {
+			dst[i] += uint64(times[i])
+		}
+	}
+	return nil
+}
+
+// decodeColumn fills v, whose memory it reuses, from a page body of rows values.
+func decodeColumn(v *telemetry.Vector, typ telemetry.ColumnType, body []byte, rows int) error {
+	v.Reset(typ)
+	r := reader{b: body}
+	form := r.byte()
+	if form&^(formMask|formNulls) != 0 {
+		return errKind
+	}
+	if form&formNulls != 0 {
+		var all bool
+		v.Nulls, all = readNulls(&r, v.Nulls, rows)
+		if all {
+			return decodeAllNull(v, form&formMask, &r, rows)
+		}
+	}
+	form &= formMask
+	var err error
+	switch {
+	case typ.Textual() && form == formDict:
+		err = decodeDict(v, &r, rows)
+	case typ.Textual() && form == formPlain:
+		err = decodePlain(v, &r, rows)
+	case typ == telemetry.Float && (form == formDecimal || form == formShifted),
+		!typ.Textual() && typ != telemetry.Float && (form == formInts || form == formScaled):
+		err = decodeNumbers(v, form, &r, rows)
+	default:
+		return errForm
+	}
+	if err != nil {
+		return err
+	}
+	if len(v.Nulls) > 0 && len(v.Bits) > 0 {
+		for w, word := range v.Nulls {
+			for ; word != 0; word &= word - 1 {
+				v.Bits[w*64+bits.TrailingZeros64(word)] = 0
+			}
+		}
+	}
+	return r.end()
+}
+
+func decodeAllNull(v *telemetry.Vector, form byte, r *reader, rows int) error {
+	if v.Type.Textual() {
+		if form != formPlain {
+			return errForm
+		}
+		v.Ends = grow(v.Ends, rows)
+		clear(v.Ends)
+		return r.end()
+	}
+	if form != formInts {
+		return errForm
+	}
+	v.Bits = grow(v.Bits, rows)
+	clear(v.Bits)
+	return r.end()
+}
+
+func decodeNumbers(v *telemetry.Vector, form byte, r *reader, rows int) error {
+	t := transform{kind: form}
+	exceptions := 0
+	var except reader
+	switch form {
+	case formScaled:
+		exp := int(r.byte())
+		if exp == 0 || exp > maxExponent {
+			return errRange
+		}
+		t.mul = uint64(pow10[exp])
+	case formShifted:
+		t.shift = r.byte()
+		if t.shift > 63 {
+			return errRange
+		}
+	case formDecimal:
+		exp := int(r.byte())
+		if exp > maxExponent {
+			return errRange
+		}
+		t.div = pow10[exp]
+		exceptions = r.size(rows)
+		except = *r
+		at := 0
+		for range exceptions {
+			at += r.size(rows) + 1
+			r.bytes(8)
+			if r.err != nil || at > rows {
+				return errRange
+			}
+		}
+	}
+	if r.err != nil {
+		return r.err
+	}
+	v.Bits = grow(v.Bits, rows)
+	rest, err := decodeStream(v.Bits, r.b, t)
+	if err != nil {
+		return err
+	}
+	r.b = rest
+	at := 0
+	for range exceptions {
+		at += except.size(rows)
+		v.Bits[at] = except.uint64()
+		at++
+	}
+	return nil
+}
+
+func decodeDict(v *telemetry.Vector, r *reader, rows int) error {
+	entries := r.size(min(rows, len(r.b)))
+	from := r.b
+	for range entries {
+		n := r.size(len(r.b))
+		r.bytes(n)
+	}
+	if r.err != nil {
+		return r.err
+	}
+	// One string holds all texts, so that a dictionary is two allocations.
+	all := string(from[:len(from)-len(r.b)])
+	dict := make([]string, entries)
+	at := 0
+	for i := range dict {
+		n, w := binary.Uvarint(from[at:])
+		at += w
+		dict[i] = all[at : at+int(n)]
+		at += int(n)
+	}
+	v.Dict = dict
+	v.Bits = grow(v.Bits, rows)
+	rest, err := decodeStream(v.Bits, r.b, transform{kind: formInts})
+	if err != nil {
+		return err
+	}
+	r.b = rest
+	var worst uint64
+	for _, c := range v.Bits {
+		worst = max(worst, c)
+	}
+	if rows > 0 && worst >= uint64(entries) {
+		return errRange
+	}
+	return nil
+}
+
+func decodePlain(v *telemetry.Vector, r *reader, rows int) error {
+	v.Bits = grow(v.Bits, rows) // holds the lengths while the ends are summed
+	lengths := v.Bits
+	r.stream(lengths)
+	total := r.size(len(r.b))
+	text := r.bytes(total)
+	v.Bits = v.Bits[:0]
+	if r.err != nil {
+		return r.err
+	}
+	v.Ends = grow(v.Ends, rows)
+	at := uint64(0)
+	for i, n := range lengths {
+		if n > uint64(total) {
+			return errRange
+		}
+		at += n
+		if at > uint64(total) || at > math.MaxUint32 {
+			return errRange
+		}
+		v.Ends[i] = uint32(at)
+	}
+	if at != uint64(total) {
+		return errRange
+	}
+	v.Bytes = append(v.Bytes[:0], text...)
+	return nil
+}

@@ -1,0 +1,84 @@
+package chunk
+
+import "github.com/weir-telemetry/weir/internal/telemetry"
+
+// resetLike empties dst and gives it the columns of src.
+func resetLike(dst, src *telemetry.Section) {
+	resetSection(dst, src.Table, 0, len(src.Columns), true)
+	for i := range dst.Columns {
+		dst.Columns[i].Reset(src.Columns[i].Type)
+	}
+}
+
+// appendRows appends rows from up to and without to. Texts become plain, unless
+// dst is by dictionary already and shares it with src.
+func appendRows(dst, src *telemetry.Section, from, to int) {
+	if from >= to {
+		return
+	}
+	at := len(dst.Series)
+	dst.Series = append(dst.Series, src.Series[from:to]...)
+	dst.Time = append(dst.Time, src.Time[from:to]...)
+	dst.Received = append(dst.Received, src.Received[from:to]...)
+	for i := range dst.Columns {
+		appendValues(&dst.Columns[i], &src.Columns[i], at, from, to)
+	}
+}
+
+func appendValues(dst, src *telemetry.Vector, at, from, to int) {
+	if len(src.Nulls) > 0 {
+		for i := from; i < to; i++ {
+			if src.Nulls.Get(i) {
+				dst.Nulls = dst.Nulls.Set(at + i - from)
+			}
+		}
+	}
+	switch {
+	case !src.Type.Textual():
+		dst.Bits = append(dst.Bits, src.Bits[from:to]...)
+	case src.Dict != nil:
+		for i := from; i < to; i++ {
+			if !src.Nulls.Get(i) {
+				dst.Bytes = append(dst.Bytes, src.Dict[src.Bits[i]]...)
+			}
+			dst.Ends = append(dst.Ends, uint32(len(dst.Bytes)))
+		}
+	default:
+		start := uint32(0)
+		if from > 0 {
+			start = src.Ends[from-1]
+		}
+		shift := uint32(len(dst.Bytes)) - start
+		dst.Bytes = append(dst.Bytes, src.Bytes[start:src.Ends[to-1]]...)
+		for _, end := range src.Ends[from:to] {
+			dst.Ends = append(dst.Ends, end+shift)
+		}
+	}
+}
+
+// slice returns a view of rows from up to and without to.
+func slice(sec *telemetry.Section, from, to int) *telemetry.Section {
+	out := &telemetry.Section{
+		Table:    sec.Table,
+		Series:   sec.Series[from:to],
+		Time:     sec.Time[from:to],
+		Received: sec.Received[from:to],
+		Columns:  make([]telemetry.Vector, len(sec.Columns)),
+	}
+	for i := range sec.Columns {
+		out.Columns[i].Reset(sec.Columns[i].Type)
+		src := &sec.Columns[i]
+		if src.Dict == nil {
+			appendValues(&out.Columns[i], src, 0, from, to)
+			continue
+		}
+		out.Columns[i].Dict = src.Dict
+		out.Columns[i].Bits = src.Bits[from:to]
+		for r := from; r < to; r++ {
+			if src.Nulls.Get(r) {
+				out.Columns[i].Nulls = out.Columns[i].Nulls.Set(r - from)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,40 @@
+package chunk
+
+import (
+	"sync"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// scratch is the memory that coding a page needs; pooled, so that steady work
+// allocates nothing.
+type scratch struct {
+	planner  planner
+	ints     []uint64 // the numbers of the column at work
+	carried  []uint64 // the column with nulls filled from their neighbours
+	except   []int32  // rows that the decimal form cannot give
+	codes    []uint64
+	dict     dictionary
+	squeezed []byte
+	sealed   []byte
+	head     []byte
+	read     []byte
+	series   []uint64
+	more     [3][]uint64
+	dir      []byte
+	pages    []byte
+	kept     telemetry.Section
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func getScratch() *scratch  { return scratches.Get().(*scratch) }
+func putScratch(s *scratch) { scratches.Put(s) }
+
+// grow returns v with length n; what it holds is undefined.
+func grow[T any](v []T, n int) []T {
+	if cap(v) < n {
+		return make([]T, n, n+n/8)
+	}
+	return v[:n]
+}
