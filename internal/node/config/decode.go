@@ -201,7 +201,7 @@ func (d *decoder) value(n ast.Node, path string, f field, v reflect.Value, key O
 	d.origins[path] = d.at(n)
 	if f.typ == reflect.TypeFor[[]string]() {
 		if seq, ok := n.(*ast.SequenceNode); ok {
-			list := []string{}
+			var list []string
 			for _, item := range seq.Values {
 				text, ok := scalarText(d.resolve(item))
 				if !ok {

@@ -1,0 +1,200 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/schema"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// SchemaCheck compiles the documents, alone and together, and reports every
+// problem at once. Without files it checks the configured directory.
+func SchemaCheck(e *Env, files []string) error {
+	if len(files) == 0 {
+		files = []string{e.Config.Schemas}
+	}
+	documents, err := expand(files)
+	if err != nil {
+		return err
+	}
+	if len(documents) == 0 {
+		return telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "no schema documents in %s", strings.Join(files, ", ")).
+			WithHint("documents end in .yaml, .yml or .json; weir schema infer proposes one from sample payloads")
+	}
+	var plans []*schema.Plan
+	var problems schema.Problems
+	for _, file := range documents {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "%v", err)
+		}
+		plan, found := schema.Compile(file, data)
+		if len(found) > 0 {
+			problems = append(problems, found...)
+			continue
+		}
+		plans = append(plans, plan)
+	}
+	_, together := schema.NewSet(plans)
+	problems = append(problems, together...)
+	for _, p := range problems {
+		if _, err := fmt.Fprintln(e.Err, p.Error()); err != nil {
+			return err
+		}
+	}
+	if len(problems) > 0 {
+		return telemetry.Errorf(telemetry.CodeInvalid, "check schemas", "%d problem(s) in %d document(s)", len(problems), len(documents))
+	}
+	for _, p := range plans {
+		if err := e.printf("%s: %s version %d, topics %s, %d columns, %d tags\n",
+			p.File(), p.Name(), p.Version(), p.Filter(), len(p.Table().Columns), len(p.Table().Tags)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expand replaces directories by the documents in them.
+func expand(files []string) ([]string, error) {
+	var out []string
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "%v", err)
+		}
+		if !info.IsDir() {
+			out = append(out, file)
+			continue
+		}
+		entries, err := os.ReadDir(file)
+		if err != nil {
+			return nil, telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "%v", err)
+		}
+		for _, entry := range entries {
+			if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(entry.Name())) && !strings.HasPrefix(entry.Name(), ".") {
+				out = append(out, filepath.Join(file, entry.Name()))
+			}
+		}
+	}
+	return out, nil
+}
+
+// maxSamples bounds what SchemaInfer reads, in bytes.
+const maxSamples = 64 << 20
+
+// SchemaInfer proposes a document from sample payloads: one in each line, or
+// one in each file that is a single JSON value. Without files it reads In.
+func SchemaInfer(e *Env, files []string) error {
+	var samples [][]byte
+	if len(files) == 0 {
+		data, err := io.ReadAll(io.LimitReader(e.In, maxSamples))
+		if err != nil {
+			return fmt.Errorf("read samples: %w", err)
+		}
+		samples = split(data)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return telemetry.Errorf(telemetry.CodeNotFound, "read samples", "%v", err)
+		}
+		samples = append(samples, split(data)...)
+	}
+	if len(samples) == 0 {
+		return telemetry.Errorf(telemetry.CodeInvalid, "infer schema", "no samples were given").
+			WithHint("give payloads, one in a line: mosquitto_sub -t 'plants/#' -C 100 | weir schema infer")
+	}
+	document, err := schema.Infer(samples)
+	if err != nil {
+		return telemetry.Errorf(telemetry.CodeInvalid, "infer schema", "%v", err)
+	}
+	_, err = e.Out.Write(document)
+	return err
+}
+
+// split returns the payloads of a file: the whole of it where it is one JSON
+// value, else its lines.
+func split(data []byte) [][]byte {
+	if whole := bytes.TrimSpace(data); json.Valid(whole) {
+		return [][]byte{whole}
+	}
+	var out [][]byte
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, maxSamples)
+	for lines.Scan() {
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
+			out = append(out, bytes.Clone(line))
+		}
+	}
+	return out
+}
+
+// SchemaAccept records a document in the store.
+func SchemaAccept(ctx context.Context, e *Env, file string, breaking bool) error {
+	document, err := os.ReadFile(file)
+	if err != nil {
+		return telemetry.Errorf(telemetry.CodeNotFound, "accept schema", "%v", err)
+	}
+	return e.withBackend(ctx, func(b control.Backend) error {
+		a, err := b.Accept(ctx, file, document, breaking)
+		if err != nil {
+			return err
+		}
+		if len(a.Breaks) > 0 {
+			if err := e.printf("%s version %d breaks with what is stored:\n  %s\n", a.Name, a.Version, strings.Join(a.Breaks, "\n  ")); err != nil {
+				return err
+			}
+		}
+		if err := e.printf("%s version %d is accepted; its readings go to the table %s\n", a.Name, a.Version, a.Table); err != nil {
+			return err
+		}
+		if !within(file, e.Config.Schemas) {
+			return e.printf("%s is not in %s: put it there to make it active\n", file, e.Config.Schemas)
+		}
+		return nil
+	})
+}
+
+func within(file, dir string) bool {
+	f, err1 := filepath.Abs(file)
+	d, err2 := filepath.Abs(dir)
+	return err1 == nil && err2 == nil && filepath.Dir(f) == d
+}
+
+// SchemaList prints the active schemas.
+func SchemaList(ctx context.Context, e *Env, format string) error {
+	return e.withBackend(ctx, func(b control.Backend) error {
+		status, err := b.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if format == "json" {
+			return printJSON(e.Out, status.Schemas)
+		}
+		t := newTable("schema", "version", "table", "topics", "tags", "columns", "file")
+		for _, s := range status.Schemas {
+			t.row(s.Name, fmt.Sprint(s.Version), s.Table, s.Filter, strings.Join(s.Tags, " "), strings.Join(s.Columns, " "), s.File)
+		}
+		if err := t.print(e.Out); err != nil {
+			return err
+		}
+		for _, r := range status.Reasons {
+			if r.Part == "schema" {
+				if _, err := fmt.Fprintln(e.Err, r.Message); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,107 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// identityFile keeps what a node draws once and must not forget.
+const identityFile = "node.json"
+
+// identity is what a data directory is known by.
+type identity struct {
+	// LedgerKey keys the hashes of the session ledger.
+	LedgerKey string `json:"ledger_key"`
+	// ClientIDs are the MQTT client identifiers by source name, where the
+	// configuration gives none: two nodes with one id evict each other without end.
+	ClientIDs map[string]string `json:"client_ids"`
+
+	path    string
+	changed bool
+}
+
+// loadIdentity reads the identity of a data directory, drawing what is missing.
+func loadIdentity(dir string) (*identity, error) {
+	id := &identity{path: filepath.Join(dir, identityFile)}
+	data, err := os.ReadFile(id.path)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(data, id); err != nil {
+			return nil, telemetry.Errorf(telemetry.CodeDamaged, "read the node's identity", "%s: %v", id.path, err).
+				WithHint("restore the file, or remove it: messages that are redelivered after that may be stored twice")
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read the node's identity: %w", err)
+	}
+	if _, err := id.ledgerKey(); err != nil {
+		id.LedgerKey, id.changed = randomHex(16), true
+	}
+	if id.ClientIDs == nil {
+		id.ClientIDs = map[string]string{}
+	}
+	return id, nil
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(b)
+}
+
+func (id *identity) ledgerKey() (key [16]byte, err error) {
+	b, err := hex.DecodeString(id.LedgerKey)
+	if err != nil || len(b) != len(key) {
+		return key, fmt.Errorf("the ledger key is not %d bytes of hex", len(key))
+	}
+	return [16]byte(b), nil
+}
+
+// clientID is the identifier of a source without one.
+func (id *identity) clientID(source string) string {
+	if id.ClientIDs[source] == "" {
+		// 23 letters and digits are what every 3.1.1 broker must take (3.1.3.1).
+		id.ClientIDs[source], id.changed = "weir"+randomHex(8), true
+	}
+	return id.ClientIDs[source]
+}
+
+// save makes what was drawn durable, before it is used.
+func (id *identity) save() error {
+	if !id.changed {
+		return nil
+	}
+	data, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeFile(id.path, append(data, '\n')); err != nil {
+		return fmt.Errorf("keep the node's identity: %w", err)
+	}
+	id.changed = false
+	return nil
+}
+
+// writeFile replaces a file in one step: a crash leaves the old or the new one.
+func writeFile(path string, data []byte) error {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
