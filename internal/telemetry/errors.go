@@ -33,9 +33,10 @@ type Error struct {
 	Err     error  // the cause; may be nil
 }
 
-// Errorf returns an Error of the given code whose message is formatted.
+// Errorf returns an Error of the given code whose message is formatted as by
+// fmt.Errorf, %w included. The last error among the arguments becomes its cause.
 func Errorf(code Code, op, format string, args ...any) *Error {
-	e := &Error{Code: code, Op: op, Message: fmt.Sprintf(format, args...)}
+	e := &Error{Code: code, Op: op, Message: fmt.Errorf(format, args...).Error()}
 	for _, a := range args {
 		if err, ok := a.(error); ok {
 			e.Err = err
