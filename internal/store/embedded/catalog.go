@@ -1,0 +1,82 @@
+package embedded
+
+import (
+	"database/sql/driver"
+	"fmt"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// formatVersion is that of catalog.db; docs/format/catalog.md describes it.
+const formatVersion = 1
+
+// The tables of catalog.db. Blobs come last in a row, so that the columns
+// before them are read without following overflow pages.
+var schemaSQL = []string{
+	`CREATE TABLE tenants (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, floor INTEGER NOT NULL) STRICT`,
+	`CREATE TABLE tables (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
+		series_group INTEGER NOT NULL, recorded INTEGER NOT NULL, definition BLOB NOT NULL, document BLOB NOT NULL,
+		UNIQUE (tenant, name, version)) STRICT`,
+	`CREATE TABLE series (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+		size INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
+	`CREATE TABLE frames (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, created INTEGER NOT NULL, rows INTEGER NOT NULL,
+		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, replaced BLOB, data BLOB NOT NULL) STRICT`,
+	`CREATE TABLE segments (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, table_id INTEGER NOT NULL,
+		partition INTEGER NOT NULL, arrival INTEGER NOT NULL, created INTEGER NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
+		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, written INTEGER NOT NULL) STRICT`,
+	`CREATE TABLE sessions (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE) STRICT`,
+	`CREATE TABLE ledger (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT`,
+	`CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
+	`CREATE TABLE quarantine (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
+		size INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
+}
+
+// createCatalog makes the tables of an empty database, or checks the version of
+// one that has them.
+func createCatalog(c *conn) error {
+	version, err := catalogVersion(c)
+	if err != nil {
+		return err
+	}
+	if version == formatVersion {
+		return nil
+	}
+	if version != 0 {
+		return versionError(version)
+	}
+	return c.transaction(func() error {
+		for _, sql := range schemaSQL {
+			if err := c.exec(sql); err != nil {
+				return err
+			}
+		}
+		return c.exec(fmt.Sprintf("PRAGMA user_version=%d", formatVersion))
+	})
+}
+
+func catalogVersion(c *conn) (version int64, err error) {
+	err = c.query("PRAGMA user_version", func(row []driver.Value) error {
+		version, _ = row[0].(int64)
+		return nil
+	})
+	return version, err
+}
+
+func versionError(version int64) error {
+	return telemetry.Errorf(telemetry.CodeConflict, "open store", "catalog.db has format %d, this program reads %d", version, formatVersion).
+		WithHint("use the version of weir that wrote it, or a newer one")
+}
+
+func asInt(v driver.Value) int64 { n, _ := v.(int64); return n }
+
+func asBytes(v driver.Value) []byte {
+	switch b := v.(type) {
+	case []byte:
+		return b
+	case string:
+		return []byte(b)
+	}
+	return nil
+}
+
+func asText(v driver.Value) string { return string(asBytes(v)) }

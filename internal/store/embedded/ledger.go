@@ -1,0 +1,312 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"math/bits"
+	"sync"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// ledger is the session ledger in memory, and what of it is durable: a log of
+// operations in the catalog, started again with a snapshot when it has grown.
+type ledger struct {
+	mu       sync.Mutex
+	ids      map[string]telemetry.SessionID
+	sessions map[telemetry.SessionID]*ledgerSession
+	nextID   telemetry.SessionID
+	unsaved  []string // keys of sessions that no transaction has entered yet
+	entries  int
+
+	logRows, logBytes, snapshotBytes int64 // guarded by Store.wmu
+	nextRow                          int64 // guarded by Store.wmu
+}
+
+// ledgerSession holds the entries of one session in pages of 64 packet ids,
+// because a session's ids are mostly consecutive.
+type ledgerSession struct {
+	pages   map[uint16]*ledgerPage
+	last    *ledgerPage
+	lastKey uint16
+}
+
+type ledgerPage struct {
+	used uint64 // one bit for each id
+	qos  [64]uint8
+	hash [64]uint64
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		ids: map[string]telemetry.SessionID{}, sessions: map[telemetry.SessionID]*ledgerSession{},
+		nextID: 1, nextRow: 1,
+	}
+}
+
+func (x *ledgerSession) page(id uint16, create bool) *ledgerPage {
+	key := id >> 6
+	if x.last != nil && x.lastKey == key {
+		return x.last
+	}
+	p := x.pages[key]
+	if p == nil && create {
+		p = &ledgerPage{}
+		x.pages[key] = p
+	}
+	if p != nil {
+		x.last, x.lastKey = p, key
+	}
+	return p
+}
+
+func (l *ledger) put(id telemetry.SessionID, packet uint16, qos uint8, hash uint64) {
+	x := l.sessions[id]
+	if x == nil {
+		x = &ledgerSession{pages: map[uint16]*ledgerPage{}}
+		l.sessions[id] = x
+	}
+	p, bit := x.page(packet, true), packet&63
+	if p.used&(1<<bit) == 0 {
+		p.used |= 1 << bit
+		l.entries++
+	}
+	p.qos[bit], p.hash[bit] = qos, hash
+}
+
+func (l *ledger) drop(id telemetry.SessionID, packet uint16) {
+	x := l.sessions[id]
+	if x == nil {
+		return
+	}
+	p, bit := x.page(packet, false), packet&63
+	if p == nil || p.used&(1<<bit) == 0 {
+		return
+	}
+	p.used &^= 1 << bit
+	l.entries--
+	if p.used == 0 {
+		delete(x.pages, packet>>6)
+		x.last = nil
+		if len(x.pages) == 0 {
+			delete(l.sessions, id)
+		}
+	}
+}
+
+func (l *ledger) reset(id telemetry.SessionID) {
+	if x := l.sessions[id]; x != nil {
+		for _, p := range x.pages {
+			l.entries -= bits.OnesCount64(p.used)
+		}
+		delete(l.sessions, id)
+	}
+}
+
+// OpenSession implements store.Store.
+func (s *Store) OpenSession(_ context.Context, key string) (telemetry.SessionID, []telemetry.LedgerEntry, error) {
+	if err := s.writable("open session"); err != nil {
+		return 0, nil, err
+	}
+	l := s.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id, ok := l.ids[key]
+	if !ok {
+		// It becomes durable with the next transaction; until then it has no
+		// entries, so a crash loses nothing.
+		id = l.nextID
+		l.nextID++
+		l.ids[key] = id
+		l.unsaved = append(l.unsaved, key)
+		return id, nil, nil
+	}
+	x := l.sessions[id]
+	if x == nil {
+		return id, nil, nil
+	}
+	var out []telemetry.LedgerEntry
+	for key := range 1 << 10 {
+		p := x.pages[uint16(key)]
+		if p == nil {
+			continue
+		}
+		for bit := range 64 {
+			if p.used&(1<<bit) != 0 {
+				out = append(out, telemetry.LedgerEntry{PacketID: uint16(key<<6 | bit), QoS: p.qos[bit], Hash: p.hash[bit]})
+			}
+		}
+	}
+	return id, out, nil
+}
+
+// The kinds of ledger blobs.
+const (
+	ledgerOps      = 1 // operations that follow those of the rows before
+	ledgerSnapshot = 2 // all entries; what the rows before hold is void
+)
+
+// appendLedgerOps encodes operations as groups of one session, kind, QoS and
+// consecutive packet ids, which is what bursts and confirmations are made of.
+func appendLedgerOps(dst []byte, ops []telemetry.LedgerOp) []byte {
+	for i := 0; i < len(ops); {
+		first := &ops[i]
+		n := 1
+		for i+n < len(ops) && first.Kind != telemetry.LedgerReset {
+			o := &ops[i+n]
+			if o.Session != first.Session || o.Kind != first.Kind || o.QoS != first.QoS || o.PacketID != first.PacketID+uint16(n) || n == 1<<16-1 {
+				break
+			}
+			n++
+		}
+		dst = append(dst, byte(first.Kind)<<4|first.QoS&3)
+		dst = binary.AppendUvarint(dst, uint64(first.Session))
+		dst = binary.LittleEndian.AppendUint16(dst, first.PacketID)
+		dst = binary.AppendUvarint(dst, uint64(n))
+		if first.Kind == telemetry.LedgerPut {
+			for j := range n {
+				dst = binary.LittleEndian.AppendUint64(dst, ops[i+j].Hash)
+			}
+		}
+		i += n
+	}
+	return dst
+}
+
+// apply replays a blob of the log; l.mu is held.
+func (l *ledger) apply(data []byte) error {
+	bad := telemetry.Errorf(telemetry.CodeDamaged, "load ledger", "a block of %d bytes is damaged", len(data))
+	if len(data) == 0 {
+		return bad
+	}
+	switch data[0] {
+	case ledgerSnapshot:
+		clear(l.sessions)
+		l.entries = 0
+	case ledgerOps:
+	default:
+		return bad
+	}
+	data = data[1:]
+	for len(data) > 0 {
+		kind, qos := telemetry.LedgerOpKind(data[0]>>4), data[0]&3
+		data = data[1:]
+		session, w := binary.Uvarint(data)
+		if w <= 0 || session > 1<<32-1 || len(data) < w+2 {
+			return bad
+		}
+		data = data[w:]
+		id := binary.LittleEndian.Uint16(data)
+		data = data[2:]
+		n, w := binary.Uvarint(data)
+		if w <= 0 || n > 1<<16 || kind == telemetry.LedgerPut && n*8 > uint64(len(data)-w) {
+			return bad
+		}
+		data = data[w:]
+		sid := telemetry.SessionID(session)
+		switch kind {
+		case telemetry.LedgerPut:
+			for range n {
+				l.put(sid, id, qos, binary.LittleEndian.Uint64(data))
+				data = data[8:]
+				id++
+			}
+		case telemetry.LedgerDrop:
+			for range n {
+				l.drop(sid, id)
+				id++
+			}
+		case telemetry.LedgerReset:
+			l.reset(sid)
+		default:
+			return bad
+		}
+	}
+	return nil
+}
+
+// snapshot encodes all entries; l.mu is held.
+func (l *ledger) snapshot() []byte {
+	out := []byte{ledgerSnapshot}
+	var ops []telemetry.LedgerOp
+	for id, x := range l.sessions {
+		ops = ops[:0]
+		for key := range 1 << 10 {
+			p := x.pages[uint16(key)]
+			if p == nil {
+				continue
+			}
+			for bit := range 64 {
+				if p.used&(1<<bit) != 0 {
+					ops = append(ops, telemetry.LedgerOp{
+						Session: id, PacketID: uint16(key<<6 | bit), QoS: p.qos[bit], Kind: telemetry.LedgerPut, Hash: p.hash[bit],
+					})
+				}
+			}
+		}
+		out = appendLedgerOps(out, ops)
+	}
+	return out
+}
+
+// The log is rewritten as a snapshot when it is longer than this and than twice
+// the snapshot before.
+const (
+	ledgerLogBytes = 1 << 20
+	ledgerLogRows  = 4096
+)
+
+// saveLedger writes sessions and operations in the commit's transaction. What
+// it returns is called once that is durable.
+func (s *Store) saveLedger(ops []byte) (done func(), err error) {
+	l := s.ledger
+	l.mu.Lock()
+	unsaved := l.unsaved
+	ids := make([]telemetry.SessionID, len(unsaved))
+	for i, key := range unsaved {
+		ids[i] = l.ids[key]
+	}
+	l.mu.Unlock()
+	for i, key := range unsaved {
+		if err := s.w.exec("INSERT INTO sessions (id, key) VALUES (?, ?)", int64(ids[i]), key); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.w.exec("INSERT INTO ledger (id, data) VALUES (?, ?)", l.nextRow, ops); err != nil {
+		return nil, err
+	}
+	return func() {
+		l.nextRow++
+		l.logRows++
+		l.logBytes += int64(len(ops))
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.unsaved = l.unsaved[len(unsaved):]
+		if err := l.apply(ops); err != nil {
+			s.opt.Logger.Error("session ledger: own operations do not replay", "error", err)
+		}
+	}, nil
+}
+
+// trimLedger replaces a long log by a snapshot, in its own transaction; wmu is held.
+func (s *Store) trimLedger() error {
+	l := s.ledger
+	if l.logRows < ledgerLogRows && l.logBytes < max(ledgerLogBytes, 2*l.snapshotBytes) {
+		return nil
+	}
+	l.mu.Lock()
+	snap := l.snapshot()
+	l.mu.Unlock()
+	err := s.w.transaction(func() error {
+		if err := s.w.exec("DELETE FROM ledger WHERE id < ?", l.nextRow); err != nil {
+			return err
+		}
+		return s.w.exec("INSERT INTO ledger (id, data) VALUES (?, ?)", l.nextRow, snap)
+	})
+	if err != nil {
+		return err
+	}
+	l.nextRow++
+	l.logRows, l.logBytes, l.snapshotBytes = 1, 0, int64(len(snap))
+	return nil
+}

@@ -1,0 +1,87 @@
+package embedded
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options configure a store. The zero value of every field but Dir is a
+// sensible default.
+type Options struct {
+	// Dir is the data directory. It is created if it is missing.
+	Dir string
+	// ReadOnly opens the store for scans beside no running node: nothing is
+	// written, and Stage fails.
+	ReadOnly bool
+	// Logger receives what background work has to say; nil discards it.
+	Logger *slog.Logger
+	// Now is the clock of ages and creation times; nil is time.Now.
+	Now func() time.Time
+
+	// MaxSeries is the series budget of each tenant. Default 10,000,000.
+	MaxSeries int
+
+	// QuarantineRecords and QuarantineBytes bound the quarantine of each
+	// tenant; over them the oldest records go first and are counted in Stats.
+	// Defaults 100,000 records and 64 MB.
+	QuarantineRecords int
+	QuarantineBytes   int64
+
+	// Partition is the length of the time partitions that segments are cut by.
+	// Default 24h.
+	Partition time.Duration
+	// CompactRows is how many level-0 rows of one tenant start a compaction.
+	// Default: as many as CompactMemory holds.
+	CompactRows int
+	// CompactAge is the age at which level-0 rows are compacted however few
+	// they are. Default 10 minutes.
+	CompactAge time.Duration
+	// CompactMemory is the memory budget in bytes of one compaction at high
+	// rates; at low rates it uses less. Default 32 MB.
+	CompactMemory int64
+	// MergeFanIn is how many segments of about one size are merged into one.
+	// Default 8.
+	MergeFanIn int
+	// SegmentRows is the size at which segments are no longer merged. Default
+	// 16,000,000 rows.
+	SegmentRows int
+	// ManualCompaction turns background compaction and checkpoints off; tests
+	// call Compact.
+	ManualCompaction bool
+
+	// CacheBytes bounds the memory of decoded series and time columns that
+	// duplicate look-ups and scans keep. Default 8 MB.
+	CacheBytes int64
+	// PageSize of a new catalog.db, in bytes. Default 8192.
+	PageSize int
+	// WALBytes is the size of the write-ahead log at which checkpoints start;
+	// its size stays under about twice that. Default 16 MB.
+	WALBytes int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	setDefault(&o.MaxSeries, 10_000_000)
+	setDefault(&o.QuarantineRecords, 100_000)
+	setDefault(&o.QuarantineBytes, 64<<20)
+	setDefault(&o.Partition, 24*time.Hour)
+	setDefault(&o.CompactAge, 10*time.Minute)
+	setDefault(&o.CompactMemory, 32<<20)
+	setDefault(&o.MergeFanIn, 8)
+	setDefault(&o.SegmentRows, 16_000_000)
+	setDefault(&o.CacheBytes, 8<<20)
+	setDefault(&o.PageSize, 8192)
+	setDefault(&o.WALBytes, 16<<20)
+	return o
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}

@@ -1,0 +1,169 @@
+package embedded
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weir-telemetry/weir/internal/chunk"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// segment is an immutable segment file that the catalog names.
+type segment struct {
+	id        int64
+	tn        *tenant
+	v         *tableVersion
+	partition int64 // number of the time partition, or mixedPartition
+	arrival   int64 // id of the newest frame whose rows it holds
+	created   int64
+	rows      int64
+	size      int64
+	minTime   int64
+	maxTime   int64
+
+	pins    atomic.Int32 // scans and look-ups that read it
+	removed atomic.Bool  // no longer in the catalog: the file goes when pins are 0
+
+	mu     sync.Mutex
+	file   *os.File
+	opened *chunk.Segment
+	broken error
+}
+
+func (s *Store) segmentPath(id int64) string {
+	return filepath.Join(s.opt.Dir, segmentDir, fmt.Sprintf("%016x.seg", id))
+}
+
+// openSegment returns the segment ready for reading, opening its file at the
+// first use. Damage found then is kept: every later use reports it again.
+func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened != nil || g.broken != nil {
+		return g.opened, g.broken
+	}
+	path := s.segmentPath(g.id)
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			g.broken = telemetry.Errorf(telemetry.CodeDamaged, "open segment", "segment file %s is missing", path)
+			s.damaged(g.broken)
+			return nil, g.broken
+		}
+		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err), f.Close())
+	}
+	seg, err := chunk.OpenSegment(f, info.Size(), chunk.OpenOptions{Name: path})
+	if err == nil {
+		err = checkSegment(g, seg, path)
+	}
+	if err != nil {
+		if telemetry.CodeOf(err) == telemetry.CodeDamaged {
+			g.broken = err
+			s.damaged(err)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	g.file, g.opened = f, seg
+	return seg, nil
+}
+
+// checkSegment compares a file with what the catalog says of it.
+func checkSegment(g *segment, seg *chunk.Segment, path string) error {
+	m := seg.Meta()
+	if m.TableID != g.v.id || m.Rows != g.rows || len(seg.Table().Columns) != len(g.v.table.Columns) {
+		return telemetry.Errorf(telemetry.CodeDamaged, "open segment",
+			"%s holds %d rows of table %d, the catalog says %d rows of table %d", path, m.Rows, m.TableID, g.rows, g.v.id)
+	}
+	return nil
+}
+
+// unpinSegment ends one use of a segment, and removes the file of one that the
+// catalog has forgotten.
+func (s *Store) unpinSegment(g *segment) {
+	if g.pins.Add(-1) == 0 && g.removed.Load() {
+		s.removeSegment(g)
+	}
+}
+
+func (s *Store) removeSegment(g *segment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pins.Load() > 0 {
+		return
+	}
+	if g.file != nil {
+		if err := g.file.Close(); err != nil {
+			s.opt.Logger.Warn("close segment", "error", err)
+		}
+		g.file, g.opened = nil, nil
+	}
+	if err := os.Remove(s.segmentPath(g.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		// It is an orphan now: the next start tries again.
+		s.opt.Logger.Warn("remove segment", "error", err)
+	}
+}
+
+func (s *Store) closeSegments() {
+	for _, tn := range *s.tenants.Load() {
+		for _, g := range tn.segs {
+			g.mu.Lock()
+			if g.file != nil {
+				if err := g.file.Close(); err != nil {
+					s.opt.Logger.Warn("close segment", "error", err)
+				}
+				g.file, g.opened = nil, nil
+			}
+			g.mu.Unlock()
+		}
+	}
+}
+
+// loadSegments reads the list of segments and removes files that it does not
+// name: what a crash left of a compaction that was under way.
+func (s *Store) loadSegments() error {
+	known := map[int64]bool{}
+	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
+		g := &segment{
+			id: asInt(row[0]), tn: s.tenantByID(asInt(row[1])), v: s.versions[uint32(asInt(row[2]))],
+			partition: asInt(row[3]), arrival: asInt(row[4]), created: asInt(row[5]),
+			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]),
+		}
+		if g.tn == nil || g.v == nil {
+			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no table", g.id)
+		}
+		g.tn.segs = append(g.tn.segs, g)
+		known[g.id] = true
+		s.nextSegment = max(s.nextSegment, g.id+1)
+		return nil
+	})
+	if err != nil || s.opt.ReadOnly {
+		return err
+	}
+	entries, err := os.ReadDir(filepath.Join(s.opt.Dir, segmentDir))
+	if err != nil {
+		return fmt.Errorf("list segments: %w", err)
+	}
+	for _, e := range entries {
+		name, isSegment := strings.CutSuffix(e.Name(), ".seg")
+		id, err := strconv.ParseInt(name, 16, 64)
+		if isSegment && err == nil && known[id] || !isSegment && !strings.HasSuffix(e.Name(), ".tmp") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.opt.Dir, segmentDir, e.Name())); err != nil {
+			return fmt.Errorf("remove orphan: %w", err)
+		}
+		s.opt.Logger.Info("removed what an interrupted compaction left", "file", e.Name())
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package embedded
+
+import (
+	"os"
+	"sync/atomic"
+)
+
+// counters are what Stats is made of.
+type counters struct {
+	commits, rows, duplicates, frameBytes atomic.Int64
+	lookups                               atomic.Int64
+	compactions, compactedRows            atomic.Int64
+	segmentBytes, mergedBytes, mergedRows atomic.Int64
+	compactErrors, checkpoints, damaged   atomic.Int64
+}
+
+// Stats is the state of a store in numbers, for metrics.
+type Stats struct {
+	Commits        int64 // since the start, as all counts
+	Rows           int64 // stored
+	Duplicates     int64 // found and not stored
+	Lookups        int64 // rows that were not above their series' watermark
+	FrameBytes     int64 // bytes of level-0 frames written
+	Level0Frames   int   // compaction debt
+	Level0Rows     int64
+	Level0Bytes    int64
+	Level0OldestNS int64 // when the oldest level-0 frame was made, ns UTC; 0: none
+	Segments       int
+	SegmentRows    int64
+	SegmentSize    int64 // bytes of live segments
+	SegmentBytes   int64 // bytes of segments written from level 0
+	MergedBytes    int64 // bytes of segments written by merges: MergedBytes/SegmentBytes is the write amplification
+	MergedRows     int64
+	Compactions    int64
+	CompactedRows  int64
+	CompactErrors  int64
+	Checkpoints    int64
+	WALSize        int64 // bytes of the write-ahead log file
+	CatalogSize    int64 // bytes of catalog.db
+	Series         int
+	SeriesMemory   int64 // bytes that the series catalog and watermarks hold
+	Quarantined    int64 // records kept
+	QuarantineSize int64 // bytes kept
+	QuarantineLost int64 // records that went because the budget was spent
+	LedgerEntries  int
+	Damaged        int64 // times that damaged data was met
+}
+
+// Stats returns the state of the store. It is cheap enough for every scrape.
+func (s *Store) Stats() Stats {
+	c := &s.stats
+	st := Stats{
+		Commits: c.commits.Load(), Rows: c.rows.Load(), Duplicates: c.duplicates.Load(), Lookups: c.lookups.Load(),
+		FrameBytes: c.frameBytes.Load(), SegmentBytes: c.segmentBytes.Load(), MergedBytes: c.mergedBytes.Load(),
+		MergedRows: c.mergedRows.Load(), Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(),
+		CompactErrors: c.compactErrors.Load(), Checkpoints: c.checkpoints.Load(), Damaged: c.damaged.Load(),
+		WALSize: fileSize(s.catalogPath() + "-wal"), CatalogSize: fileSize(s.catalogPath()),
+	}
+	for _, tn := range *s.tenants.Load() {
+		st.Series += int(tn.series.count.Load())
+		st.SeriesMemory += tn.series.memory() + int64(tn.series.count.Load())*8
+		s.mu.Lock()
+		frames, segs := tn.frames, tn.segs
+		s.mu.Unlock()
+		for _, f := range frames {
+			st.Level0Frames++
+			st.Level0Rows += int64(f.rows)
+			st.Level0Bytes += int64(f.size)
+		}
+		if len(frames) > 0 && (st.Level0OldestNS == 0 || frames[0].created < st.Level0OldestNS) {
+			st.Level0OldestNS = frames[0].created
+		}
+		for _, g := range segs {
+			st.Segments++
+			st.SegmentRows += g.rows
+			st.SegmentSize += g.size
+		}
+		q := &tn.quarantine
+		q.mu.Lock()
+		st.Quarantined += int64(q.records)
+		st.QuarantineSize += q.bytes
+		st.QuarantineLost += q.dropped
+		q.mu.Unlock()
+	}
+	s.ledger.mu.Lock()
+	st.LedgerEntries = s.ledger.entries
+	s.ledger.mu.Unlock()
+	return st
+}
+
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,0 +1,266 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/weir-telemetry/weir/internal/store"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// Store is an open data directory.
+type Store struct {
+	opt  Options
+	lock *os.File
+
+	tenants atomic.Pointer[map[telemetry.Tenant]*tenant]
+	ledger  *ledger
+
+	// wmu guards the write connection and what the catalog's next ids are.
+	wmu         sync.Mutex
+	w           *conn
+	nextTable   uint32
+	nextSegment int64
+	doomed      []*frame // replaced by segments, not yet deleted
+
+	readers chan *conn // idle read connections
+
+	// versions holds every recorded table version by id, which is what frames
+	// and segments name; guarded by mu.
+	versions map[uint32]*tableVersion
+
+	// mu guards what readers see (tenant.frames, tenant.segs) and staged.
+	mu      sync.Mutex
+	staged  []*staged // in the order of staging
+	closed  bool
+	failure error
+
+	// stageMu is held by Stage, which owns the watermarks and next ids below.
+	stageMu        sync.Mutex
+	nextFrame      int64
+	nextQuarantine int64
+	encodeBuf      []byte
+
+	recent frameCache
+	heads  headCache
+	zenc   *zstd.Encoder
+	zdec   *zstd.Decoder
+	stats  counters
+
+	stop   context.CancelFunc
+	wake   chan struct{}
+	worker sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the data directory, creating what is missing. Damage that concerns
+// one file is logged and met again when that file is read; Open fails when the
+// catalog itself cannot be read, and when another process holds the directory.
+func Open(ctx context.Context, opt Options) (*Store, error) {
+	opt = opt.withDefaults()
+	if opt.Dir == "" {
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, "open store", "no data directory is given")
+	}
+	s := &Store{
+		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, nextFrame: frameStep, nextQuarantine: 1,
+		readers: make(chan *conn, maxReaders), wake: make(chan struct{}, 1),
+		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.CacheBytes},
+	}
+	s.tenants.Store(&map[telemetry.Tenant]*tenant{})
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) (err error) {
+	dir := s.opt.Dir
+	if !s.opt.ReadOnly {
+		if err := os.MkdirAll(filepath.Join(dir, segmentDir), 0o700); err != nil {
+			return fmt.Errorf("create data directory: %w", err)
+		}
+	} else if _, err := os.Stat(filepath.Join(dir, catalogFile)); err != nil {
+		return telemetry.Errorf(telemetry.CodeNotFound, "open store", "no store in %s: %v", dir, err)
+	}
+	if s.lock, err = lockDir(dir, !s.opt.ReadOnly); err != nil {
+		return err
+	}
+	if s.zenc, s.zdec, err = newCodecs(); err != nil {
+		return fmt.Errorf("make compressor: %w", err)
+	}
+	if s.opt.ReadOnly {
+		s.w, err = s.openReader()
+	} else {
+		s.w, err = openConn(s.catalogPath(), false, writePragmas(s.opt)...)
+	}
+	if err != nil {
+		return fmt.Errorf("open catalog: %w", err)
+	}
+	if s.opt.ReadOnly {
+		var v int64
+		if v, err = catalogVersion(s.w); err == nil && v != formatVersion {
+			err = versionError(v)
+		}
+	} else if err = createCatalog(s.w); err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("open catalog: %w", err)
+	}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	if s.opt.ReadOnly {
+		return nil
+	}
+	return s.start()
+}
+
+const (
+	catalogFile = "catalog.db"
+	segmentDir  = "segments"
+	maxReaders  = 4
+)
+
+func (s *Store) catalogPath() string { return filepath.Join(s.opt.Dir, catalogFile) }
+
+func (s *Store) openReader() (*conn, error) {
+	return openConn(s.catalogPath(), false, "busy_timeout=10000", "query_only=1", "cache_size=-256", "temp_store=MEMORY")
+}
+
+// read runs f on a read connection. f must be short: a reader that stays keeps
+// the write-ahead log from starting again.
+func (s *Store) read(f func(c *conn) error) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return errClosed("read")
+	}
+	var c *conn
+	select {
+	case c = <-s.readers:
+	default:
+		var err error
+		if c, err = s.openReader(); err != nil {
+			return err
+		}
+	}
+	err := f(c)
+	select {
+	case s.readers <- c:
+	default:
+		err = errors.Join(err, c.close())
+	}
+	return err
+}
+
+// writable returns why nothing can be written, or nil.
+func (s *Store) writable(op string) error {
+	if s.opt.ReadOnly {
+		return telemetry.Errorf(telemetry.CodeInvalid, op, "the store is open for reading only")
+	}
+	return nil
+}
+
+// failed keeps the error of a write for Health and returns it with its code.
+func (s *Store) failed(op string, err error) error {
+	code := telemetry.CodeOf(err)
+	if code == telemetry.CodeInternal || code == telemetry.CodeDamaged {
+		// Whatever it was, the data is not refused: the caller keeps it and
+		// tries again, and Health shows why.
+		code = telemetry.CodeUnavailable
+	}
+	err = &telemetry.Error{Code: code, Op: op, Message: err.Error(), Err: err}
+	if code != telemetry.CodeRefused {
+		s.mu.Lock()
+		s.failure = err
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// succeeded clears what Health reports.
+func (s *Store) succeeded() {
+	s.mu.Lock()
+	s.failure = nil
+	s.mu.Unlock()
+}
+
+// version returns the table version of an id in a frame or segment, or nil.
+func (s *Store) version(id uint32) *tableVersion {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.versions[id]
+}
+
+// damaged logs damage that was met, and counts it.
+func (s *Store) damaged(err error) {
+	s.stats.damaged.Add(1)
+	s.opt.Logger.Error("damaged data", "error", err)
+}
+
+// Health implements store.Store.
+func (s *Store) Health() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed("health")
+	}
+	return s.failure
+}
+
+func errClosed(op string) error {
+	return telemetry.Errorf(telemetry.CodeUnavailable, op, "the store is closed")
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	return s.release()
+}
+
+// release ends the background work and closes what is open.
+func (s *Store) release() error {
+	if s.stop != nil {
+		s.stop()
+		s.worker.Wait()
+	}
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	var errs []error
+	for {
+		select {
+		case c := <-s.readers:
+			errs = append(errs, c.close())
+			continue
+		default:
+		}
+		break
+	}
+	if s.w != nil {
+		errs = append(errs, s.w.close())
+		s.w = nil
+	}
+	s.closeSegments()
+	if s.zdec != nil {
+		s.zdec.Close()
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
