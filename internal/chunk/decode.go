@@ -15,39 +15,23 @@ var errForm = errors.New("a page form that does not fit the column's type")
 // received times, whose page may be relative to them (form 7).
 func decodeInts(dst []uint64, body []byte, times []int64) error {
 	r := reader{b: body}
-	form := r.byte()
-	t := transform{kind: form}
-	switch form {
-	case formInts:
-	case formScaled:
-		exp := int(r.byte())
-		if exp == 0 || exp > maxExponent {
-			return errRange
-		}
-		t.mul = uint64(pow10[exp])
-	case formLag:
-		exp := int(r.byte())
-		if times == nil || exp > maxExponent {
-			return errForm
-		}
-		t.kind, t.mul = formScaled, uint64(pow10[exp])
-	default:
+	if len(body) < 2 || body[0] != formLag {
+		r.ints(dst)
+		return r.end()
+	}
+	exp := int(body[1])
+	if times == nil || exp > maxExponent {
 		return errForm
 	}
-	if r.err != nil {
-		return r.err
-	}
-	rest, err := decodeStream(dst, r.b, t)
+	rest, err := decodeStream(dst, body[2:], transform{kind: formScaled, mul: uint64(pow10[exp])})
 	if err != nil {
 		return err
 	}
 	if len(rest) != 0 {
 		return errTrailing
 	}
-	if form == formLag {
-		for i := range dst {
-			dst[i] += uint64(times[i])
-		}
+	for i := range dst {
+		dst[i] += uint64(times[i])
 	}
 	return nil
 }

@@ -212,10 +212,14 @@ func exponentOf(v uint64, atLeast int) (int, bool) {
 // devices send them, else of form 4. The idea of trying decimals bit for bit is
 // that of ALP (Afroozeh, Kuffo, Boncz: SIGMOD 2024).
 func (s *scratch) appendFloats(dst []byte, v []uint64, e effort) []byte {
+	s.exponent = -1
 	if exp, ok := sampleExponent(v); ok {
 		for tries := 0; tries < 4; tries++ {
 			need, ok := s.decimals(v, exp)
 			if ok {
+				if len(s.except) == 0 {
+					s.exponent = exp
+				}
 				dst = append(dst, formDecimal, byte(exp))
 				dst = binary.AppendUvarint(dst, uint64(len(s.except)))
 				next := int32(0)

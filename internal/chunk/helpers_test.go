@@ -2,9 +2,11 @@ package chunk_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -120,4 +122,45 @@ func differ(got, want *telemetry.Section, received bool) error {
 		}
 	}
 	return nil
+}
+
+// rowsOf lists a row's values, so that tests may sort rows the plain way.
+type rowsOf struct {
+	sec *telemetry.Section
+	i   int
+}
+
+// sorted returns the rows of the sections by (series, time, arrival).
+func sorted(secs []*telemetry.Section) *telemetry.Section {
+	var rows []rowsOf
+	for _, s := range secs {
+		for i := range s.Series {
+			rows = append(rows, rowsOf{s, i})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b rowsOf) int {
+		return cmp.Or(cmp.Compare(a.sec.Series[a.i], b.sec.Series[b.i]), cmp.Compare(a.sec.Time[a.i], b.sec.Time[b.i]))
+	})
+	return collect(secs[0].Table, rows)
+}
+
+func collect(t *telemetry.Table, rows []rowsOf) *telemetry.Section {
+	out := &telemetry.Section{}
+	out.Reset(t)
+	values := make([]telemetry.Value, len(t.Columns))
+	for _, r := range rows {
+		for c := range values {
+			v := &r.sec.Columns[c]
+			values[c] = telemetry.Value{Null: v.Nulls.Get(r.i)}
+			switch {
+			case values[c].Null:
+			case v.Type.Textual():
+				values[c].Text = v.Text(r.i)
+			default:
+				values[c].Bits = v.Bits[r.i]
+			}
+		}
+		out.AppendRow(r.sec.Series[r.i], r.sec.Time[r.i], r.sec.Received[r.i], values)
+	}
+	return out
 }

@@ -2,12 +2,6 @@ package chunk
 
 import "github.com/weir-telemetry/weir/internal/telemetry"
 
-// Arrivals is a table that predicts when a reading was received from its series
-// and time. Rows of one burst share their received_at, and bursts follow each
-// other in time, so a table with one entry a burst takes the place of a column:
-// after the sort by series the column would be a step for nearly every row.
-type Arrivals struct{}
-
 // Merger sorts the rows of decoded frames by (series, time, arrival) for a
 // segment. It is used by one goroutine and may be reused after Reset.
 type Merger struct{}

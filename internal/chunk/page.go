@@ -151,7 +151,32 @@ func (r *reader) stream(dst []uint64) {
 	if r.err != nil {
 		return
 	}
-	rest, err := decodeStream(dst, r.b, transform{})
+	rest, err := decodeStream(dst, r.b, transform{kind: formInts})
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.b = rest
+}
+
+// ints reads numbers with their form in front, as a page body has it.
+func (r *reader) ints(dst []uint64) {
+	t := transform{kind: r.byte()}
+	switch t.kind {
+	case formInts:
+	case formScaled:
+		exp := int(r.byte())
+		if exp == 0 || exp > maxExponent {
+			r.fail(errRange)
+		}
+		t.mul = uint64(pow10[min(exp, maxExponent)])
+	default:
+		r.fail(errForm)
+	}
+	if r.err != nil {
+		return
+	}
+	rest, err := decodeStream(dst, r.b, t)
 	if err != nil {
 		r.fail(err)
 		return

@@ -10,8 +10,8 @@ func resetLike(dst, src *telemetry.Section) {
 	}
 }
 
-// appendRows appends rows from up to and without to. Texts become plain, unless
-// dst is by dictionary already and shares it with src.
+// appendRows appends rows from up to and without to. Texts stay by dictionary
+// as long as all of dst shares the dictionary of src.
 func appendRows(dst, src *telemetry.Section, from, to int) {
 	if from >= to {
 		return
@@ -33,6 +33,17 @@ func appendValues(dst, src *telemetry.Vector, at, from, to int) {
 			}
 		}
 	}
+	if src.Type.Textual() && at == 0 && len(src.Dict) > 0 {
+		dst.Dict = src.Dict
+	}
+	if len(dst.Dict) > 0 && len(src.Dict) > 0 && &dst.Dict[0] == &src.Dict[0] {
+		if len(src.Dict) > len(dst.Dict) {
+			dst.Dict = src.Dict // the same one, grown
+		}
+		dst.Bits = append(dst.Bits, src.Bits[from:to]...)
+		return
+	}
+	flatten(dst, at)
 	switch {
 	case !src.Type.Textual():
 		dst.Bits = append(dst.Bits, src.Bits[from:to]...)
@@ -81,4 +92,19 @@ func slice(sec *telemetry.Section, from, to int) *telemetry.Section {
 		}
 	}
 	return out
+}
+
+// flatten turns rows texts by dictionary into plain ones.
+func flatten(v *telemetry.Vector, rows int) {
+	if v.Dict == nil {
+		return
+	}
+	v.Ends, v.Bytes = v.Ends[:0], v.Bytes[:0]
+	for i := range rows {
+		if !v.Nulls.Get(i) {
+			v.Bytes = append(v.Bytes, v.Dict[v.Bits[i]]...)
+		}
+		v.Ends = append(v.Ends, uint32(len(v.Bytes)))
+	}
+	v.Dict, v.Bits = nil, v.Bits[:0]
 }

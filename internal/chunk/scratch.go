@@ -13,14 +13,16 @@ type scratch struct {
 	ints     []uint64 // the numbers of the column at work
 	carried  []uint64 // the column with nulls filled from their neighbours
 	except   []int32  // rows that the decimal form cannot give
+	exponent int      // of the last float column where ints are all of it, else -1
 	codes    []uint64
 	dict     dictionary
 	squeezed []byte
 	sealed   []byte
 	head     []byte
 	read     []byte
+	part     []byte
 	series   []uint64
-	more     [3][]uint64
+	heads    headScratch
 	dir      []byte
 	pages    []byte
 	kept     telemetry.Section

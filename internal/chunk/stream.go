@@ -414,3 +414,11 @@ func decodeGroup(dst []uint64, src []byte, kind byte, t transform) ([]byte, erro
 	}
 	return src, nil
 }
+
+// asTimes is the inverse of asBits.
+func asTimes(v []uint64) []int64 {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*int64)(unsafe.Pointer(&v[0])), len(v))
+}

@@ -1,0 +1,250 @@
+package chunk
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// Kinds of statistics in a block's head.
+const (
+	statsNone    = 0
+	statsDecimal = 1
+	statsRaw     = 2
+	statsPerRun  = 16
+)
+
+// minStatsRun is the mean length of runs from which on there are statistics of
+// each run, not of the block alone: they take about 7 bytes a run and column.
+const minStatsRun = 32
+
+// ColumnStats covers the values of one numeric column in one run or block. It
+// has the fields of store.ColumnStats. Integers beyond 2^53 are rounded to the
+// nearest float64; sums of decimal columns are exact before that rounding.
+type ColumnStats struct {
+	Count    int // values that are not null
+	Min, Max float64
+	Sum      float64
+}
+
+// add joins the statistics of other rows.
+func (s *ColumnStats) add(o ColumnStats) {
+	if o.Count == 0 {
+		return
+	}
+	if s.Count == 0 {
+		*s = o
+		return
+	}
+	s.Count += o.Count
+	s.Min, s.Max = math.Min(s.Min, o.Min), math.Max(s.Max, o.Max)
+	s.Sum += o.Sum
+}
+
+// appendStats appends the statistics of a column that was just encoded, of which
+// s.exponent and s.ints are left. ends are the ends of the runs.
+func (s *scratch) appendStats(dst []byte, v *telemetry.Vector, ends []int32) []byte {
+	rows := int(ends[len(ends)-1])
+	perRun := byte(0)
+	if rows >= minStatsRun*len(ends) {
+		perRun = statsPerRun
+	} else {
+		ends = ends[len(ends)-1:]
+	}
+	exp := 0
+	ints := v.Bits
+	switch v.Type {
+	case telemetry.Float:
+		exp, ints = s.exponent, s.ints
+	case telemetry.Int:
+	default:
+		return append(dst, 1, statsNone)
+	}
+	from := len(dst)
+	if allNull := anyNull(v.Nulls, rows) && countNulls(v.Nulls, rows) == rows; allNull {
+		exp, ints = 0, v.Bits
+	}
+	dst = append(dst, 0) // the length; one byte is enough for most
+	ok := false
+	if exp >= 0 {
+		dst = append(dst, statsDecimal|perRun, byte(exp))
+		dst, ok = decimalStats(dst, ints, v.Nulls, ends)
+	}
+	if !ok && v.Type == telemetry.Float {
+		dst = append(dst[:from+1], statsRaw|perRun)
+		dst, ok = rawStats(dst, v.Bits, v.Nulls, ends, false)
+	} else if !ok {
+		dst = append(dst[:from+1], statsRaw|perRun)
+		dst, ok = rawStats(dst, v.Bits, v.Nulls, ends, true)
+	}
+	if !ok {
+		return append(dst[:from], 1, statsNone)
+	}
+	return prefixLength(dst, from)
+}
+
+// prefixLength puts the length of dst[from+1:] at dst[from:].
+func prefixLength(dst []byte, from int) []byte {
+	n := len(dst) - from - 1
+	if n < 0x80 {
+		dst[from] = byte(n)
+		return dst
+	}
+	var b [binary.MaxVarintLen64]byte
+	head := binary.AppendUvarint(b[:0], uint64(n))
+	dst = append(dst, head[1:]...)
+	copy(dst[from+len(head):], dst[from+1:from+1+n])
+	copy(dst[from:], head)
+	return dst
+}
+
+func countNulls(nulls telemetry.Bitmap, rows int) int {
+	n := 0
+	for i := range rows {
+		if nulls.Get(i) {
+			n++
+		}
+	}
+	return n
+}
+
+// decimalStats appends one entry for each run; false where a sum might not fit.
+func decimalStats(dst []byte, v []uint64, nulls telemetry.Bitmap, ends []int32) ([]byte, bool) {
+	hasNulls := len(nulls) > 0
+	start := 0
+	for _, e := range ends {
+		part := v[start:e]
+		lo, hi, count := int64(math.MaxInt64), int64(math.MinInt64), 0
+		var sum int64
+		if !hasNulls {
+			count = len(part)
+			for _, u := range part {
+				x := int64(u)
+				lo, hi = min(lo, x), max(hi, x)
+				sum += x
+			}
+		} else {
+			for i, u := range part {
+				if nulls.Get(start + i) {
+					continue
+				}
+				x := int64(u)
+				lo, hi = min(lo, x), max(hi, x)
+				sum += x
+				count++
+			}
+		}
+		dst = binary.AppendUvarint(dst, uint64(len(part)-count))
+		start = int(e)
+		if count == 0 {
+			continue
+		}
+		// 2^16 rows of 2^46 are the most that surely fits; 2^46 hundredths are
+		// 7 * 10^11.
+		if lo < -1<<46 || hi > 1<<46 {
+			return dst, false
+		}
+		dst = appendVarint(dst, lo)
+		dst = binary.AppendUvarint(dst, uint64(hi-lo))
+		dst = binary.AppendUvarint(dst, uint64(sum-lo*int64(count)))
+	}
+	return dst, true
+}
+
+// rawStats appends one entry for each run; false where a value is not a number.
+func rawStats(dst []byte, v []uint64, nulls telemetry.Bitmap, ends []int32, ints bool) ([]byte, bool) {
+	start := 0
+	for _, e := range ends {
+		var st ColumnStats
+		lost := 0.0 // Neumaier: what rounding took from the sum
+		for i := start; i < int(e); i++ {
+			if nulls.Get(i) {
+				continue
+			}
+			x := math.Float64frombits(v[i])
+			if ints {
+				x = float64(int64(v[i]))
+			}
+			if x != x {
+				return dst, false
+			}
+			if st.Count == 0 {
+				st.Min, st.Max = x, x
+			}
+			st.Count++
+			st.Min, st.Max = math.Min(st.Min, x), math.Max(st.Max, x)
+			sum := st.Sum + x
+			if math.Abs(st.Sum) >= math.Abs(x) {
+				lost += st.Sum - sum + x
+			} else {
+				lost += x - sum + st.Sum
+			}
+			st.Sum = sum
+		}
+		if lost == lost && !math.IsInf(st.Sum, 0) {
+			st.Sum += lost
+		}
+		dst = binary.AppendUvarint(dst, uint64(int(e)-start-st.Count))
+		start = int(e)
+		if st.Count == 0 {
+			continue
+		}
+		for _, x := range [...]float64{st.Min, st.Max, st.Sum} {
+			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(x))
+		}
+	}
+	return dst, true
+}
+
+// readStats reads the statistics of one column for runs, or for the block where
+// there is one entry; nil where there are none.
+func readStats(b []byte, runs []Run, rows int) (stats []ColumnStats, perRun bool, err error) {
+	r := reader{b: b}
+	kind := r.byte()
+	if kind == statsNone {
+		return nil, false, r.end()
+	}
+	perRun = kind&statsPerRun != 0
+	n := 1
+	if perRun {
+		n = len(runs)
+	}
+	div := 1.0
+	switch kind &^ statsPerRun {
+	case statsDecimal:
+		exp := int(r.byte())
+		if exp > maxExponent {
+			return nil, false, errRange
+		}
+		div = pow10[exp]
+	case statsRaw:
+	default:
+		return nil, false, errKind
+	}
+	if r.err != nil || n > len(r.b) {
+		return nil, false, errShort
+	}
+	stats = make([]ColumnStats, n)
+	for i := range stats {
+		st := &stats[i]
+		of := rows
+		if perRun {
+			of = runs[i].Rows
+		}
+		st.Count = of - r.size(of)
+		if st.Count == 0 {
+			continue
+		}
+		if kind&^statsPerRun == statsRaw {
+			st.Min, st.Max = math.Float64frombits(r.uint64()), math.Float64frombits(r.uint64())
+			st.Sum = math.Float64frombits(r.uint64())
+			continue
+		}
+		lo := r.varint()
+		hi := lo + int64(r.uvarint())
+		sum := lo*int64(st.Count) + int64(r.uvarint())
+		st.Min, st.Max, st.Sum = float64(lo)/div, float64(hi)/div, float64(sum)/div
+	}
+	return stats, perRun, r.end()
+}
