@@ -1,0 +1,238 @@
+package mqtt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/weir-telemetry/weir/internal/source/wire"
+)
+
+// subscriptions brings the broker's session in line with what is wanted.
+type subscriptions struct {
+	mu     sync.Mutex
+	wanted []string        // filters, with the share group applied
+	held   map[string]bool // what the broker's session may have, as in the state file
+	status map[string]FilterStatus
+	// asked are the packets that wait for their SUBACK or UNSUBACK, on the
+	// connection at hand.
+	link   *link
+	nextID uint16
+	asked  map[uint16]request
+}
+
+type request struct {
+	filters []string
+	remove  bool
+}
+
+// filtersPerPacket keeps a SUBSCRIBE to some KiB, and within the maximum packet
+// size that brokers announce in practice.
+const filtersPerPacket = 64
+
+// SetTopics replaces the topics to subscribe to. On a standing connection the
+// broker's session follows at once, else at the next connect.
+func (s *Source) SetTopics(topics []string) error {
+	filters := s.cfg.filters(topics)
+	for _, f := range filters {
+		if err := wire.ValidTopicFilter(f); err != nil {
+			return fmt.Errorf("topic filter %q: %w", f, err)
+		}
+	}
+	slices.Sort(filters)
+	filters = slices.Compact(filters)
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	if slices.Equal(filters, s.subs.wanted) {
+		return nil
+	}
+	s.subs.wanted = filters
+	if s.subs.link == nil {
+		return nil
+	}
+	return s.alignLocked(false)
+}
+
+// align brings the session of a new connection in line. All wanted filters are
+// subscribed again even where the session is said to be present: a broker that
+// was killed may come back with an older state of it. In MQTT 5 retain handling
+// 1 keeps retained values from coming again.
+func (s *Source) align(l *link) error {
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	s.subs.link = l
+	s.subs.nextID = 0
+	s.subs.asked = map[uint16]request{}
+	s.subs.status = map[string]FilterStatus{}
+	if !l.connack.SessionPresent {
+		clear(s.subs.held)
+	}
+	return s.alignLocked(true)
+}
+
+// unlink says that the connection is gone.
+func (s *Source) unlink() {
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	s.subs.link = nil
+}
+
+func (s *Source) alignLocked(all bool) error {
+	subs := &s.subs
+	var add, remove []string
+	for _, f := range subs.wanted {
+		if all || subs.status[f].Filter == "" {
+			add = append(add, f)
+			subs.status[f] = FilterStatus{Filter: f, Granted: -1}
+		}
+		subs.held[f] = true
+	}
+	for f := range subs.held {
+		if !slices.Contains(subs.wanted, f) {
+			remove = append(remove, f)
+			delete(subs.status, f)
+		}
+	}
+	slices.Sort(remove)
+	if err := s.saveHeldLocked(); err != nil {
+		return err
+	}
+	limit := int(subs.link.connack.Limits().MaximumPacketSize)
+	for _, part := range split(remove, limit) {
+		packet := wire.AppendUnsubscribe(nil, subs.link.version, &wire.Unsubscribe{PacketID: subs.ask(request{part, true}), Filters: part})
+		subs.link.w.send(packet)
+	}
+	for _, part := range split(add, limit) {
+		p := wire.Subscribe{PacketID: subs.ask(request{part, false})}
+		for _, f := range part {
+			p.Subscriptions = append(p.Subscriptions, wire.Subscription{Filter: f, QoS: uint8(s.cfg.QoS), RetainHandling: 1})
+		}
+		subs.link.w.send(wire.AppendSubscribe(nil, subs.link.version, &p))
+	}
+	return nil
+}
+
+// split divides filters into packets; maxPacket 0 means no limit. A filter that
+// alone exceeds the limit is sent nevertheless: the broker's answer says more
+// than silence.
+func split(filters []string, maxPacket int) (parts [][]string) {
+	const overhead = 16
+	size, from := overhead, 0
+	for i, f := range filters {
+		size += len(f) + 3
+		if i > from && (i-from >= filtersPerPacket || maxPacket > 0 && size > maxPacket) {
+			parts = append(parts, filters[from:i])
+			size, from = overhead+len(f)+3, i
+		}
+	}
+	if from < len(filters) {
+		parts = append(parts, filters[from:])
+	}
+	return parts
+}
+
+func (subs *subscriptions) ask(r request) uint16 {
+	for {
+		subs.nextID++
+		if _, taken := subs.asked[subs.nextID]; subs.nextID != 0 && !taken {
+			subs.asked[subs.nextID] = r
+			return subs.nextID
+		}
+	}
+}
+
+// answered returns the request of a SUBACK or UNSUBACK with one reason for each
+// filter; a packet that answers nothing is a violation.
+func (subs *subscriptions) answered(a *wire.Suback, remove bool) (request, error) {
+	r, ok := subs.asked[a.PacketID]
+	if !ok || r.remove != remove {
+		return request{}, &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.8.4-2", Text: "a SUBACK or UNSUBACK answers nothing"}
+	}
+	delete(subs.asked, a.PacketID)
+	return r, nil
+}
+
+func (s *Source) subscribed(_ *link, a *wire.Suback) error {
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	r, err := s.subs.answered(a, false)
+	if err != nil {
+		return err
+	}
+	if len(a.Reasons) != len(r.filters) {
+		return &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.8.4-6", Text: "a SUBACK does not have one reason code for each filter"}
+	}
+	for i, f := range r.filters {
+		if s.subs.status[f].Filter == "" {
+			continue // not wanted any more
+		}
+		st := FilterStatus{Filter: f, Granted: int(a.Reasons[i])}
+		if a.Reasons[i].Failed() {
+			st.Granted = -1
+			st.Refused = said(a.Reasons[i], explanation(&a.Properties))
+			s.log.Error("the broker refuses a subscription", "filter", f, "reason", st.Refused)
+		} else if st.Granted < s.cfg.QoS {
+			s.log.Warn("the broker grants less than was asked for", "filter", f, "qos", st.Granted, "asked", s.cfg.QoS)
+		}
+		s.subs.status[f] = st
+	}
+	return nil
+}
+
+func (s *Source) unsubscribed(l *link, a *wire.Suback) error {
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	r, err := s.subs.answered(a, true)
+	if err != nil {
+		return err
+	}
+	if l.version >= wire.V5 && len(a.Reasons) != len(r.filters) {
+		return &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.11.3-1", Text: "an UNSUBACK does not have one reason code for each filter"}
+	}
+	for i, f := range r.filters {
+		if len(a.Reasons) > i && a.Reasons[i].Failed() {
+			s.log.Warn("the broker refuses to end a subscription", "filter", f, "reason", said(a.Reasons[i], explanation(&a.Properties)))
+			continue // tried again at the next connect
+		}
+		if !slices.Contains(s.subs.wanted, f) {
+			delete(s.subs.held, f)
+		}
+	}
+	return s.saveHeldLocked()
+}
+
+func (s *Source) saveHeldLocked() error {
+	held := make([]string, 0, len(s.subs.held))
+	for f := range s.subs.held {
+		held = append(held, f)
+	}
+	slices.Sort(held)
+	if slices.Equal(held, s.state.Subscribed[s.clientID]) {
+		return nil
+	}
+	s.state.Subscribed[s.clientID] = held
+	return s.state.save(s.cfg.StateDir, s.cfg.Name)
+}
+
+// filterStatus returns what is known of each wanted filter, and a sentence about
+// those that were refused.
+func (s *Source) filterStatus() (all []FilterStatus, amiss string) {
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	var refused []string
+	for _, f := range s.subs.wanted {
+		st, ok := s.subs.status[f]
+		if !ok {
+			st = FilterStatus{Filter: f, Granted: -1}
+		}
+		if st.Refused != "" {
+			refused = append(refused, fmt.Sprintf("%s: %s", f, st.Refused))
+		}
+		all = append(all, st)
+	}
+	if len(refused) > 0 {
+		amiss = "the broker refuses subscriptions: " + strings.Join(refused, "; ")
+	}
+	return all, amiss
+}
