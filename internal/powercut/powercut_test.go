@@ -15,7 +15,8 @@ import (
 // reports each over a socket, after the sync or, broken on purpose, before.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("POWERCUT_CHILD"); dir != "" {
-		child(dir, os.Getenv("POWERCUT_ADDRESS"), os.Getenv("POWERCUT_BROKEN") != "")
+		play := map[string]func(dir, address string, broken bool){"log": child, "store": storeChild}[os.Getenv("POWERCUT_PLAY")]
+		play(dir, os.Getenv("POWERCUT_ADDRESS"), os.Getenv("POWERCUT_BROKEN") != "")
 		return
 	}
 	os.Exit(m.Run())
@@ -53,7 +54,8 @@ func child(dir, address string, broken bool) {
 	}
 }
 
-func record(t *testing.T, broken bool) ([]Event, string) {
+// record runs this test binary as the named program and returns what it wrote.
+func record(t *testing.T, play string, broken bool) ([]Event, string) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -79,7 +81,7 @@ func record(t *testing.T, broken bool) ([]Event, string) {
 	}()
 	trace := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command(strace, append(StraceArgs(trace), os.Args[0])...)
-	cmd.Env = append(os.Environ(), "POWERCUT_CHILD="+root, "POWERCUT_ADDRESS="+l.Addr().String())
+	cmd.Env = append(os.Environ(), "POWERCUT_CHILD="+root, "POWERCUT_PLAY="+play, "POWERCUT_ADDRESS="+l.Addr().String())
 	if broken {
 		cmd.Env = append(cmd.Env, "POWERCUT_BROKEN=1")
 	}
@@ -122,7 +124,7 @@ func missing(t *testing.T, events []Event, root string, cut Cut) (count int) {
 }
 
 func TestADiskAfterACutHoldsWhatWasSyncedBeforeItWasReported(t *testing.T) {
-	events, root := record(t, false)
+	events, root := record(t, "log", false)
 	for _, cut := range []Cut{Lost, Kept, Mixed} {
 		if n := missing(t, events, root, cut); n != 0 {
 			t.Errorf("%v: %d reported records are missing", cut, n)
@@ -131,7 +133,7 @@ func TestADiskAfterACutHoldsWhatWasSyncedBeforeItWasReported(t *testing.T) {
 }
 
 func TestAProgramThatReportsBeforeItSyncsIsFound(t *testing.T) {
-	events, root := record(t, true)
+	events, root := record(t, "log", true)
 	for _, cut := range []Cut{Lost, Mixed} {
 		if n := missing(t, events, root, cut); n == 0 {
 			t.Errorf("%v: no disk shows the loss", cut)
