@@ -199,19 +199,19 @@ func (sh *seriesShard) insert(hash uint64, ref uint32) {
 		if slots != nil {
 			for i := range *slots {
 				if v := (*slots)[i].Load(); v != 0 {
-					place(grown, v)
+					putSlot(grown, v)
 				}
 			}
 		}
 		slots = &grown
 		defer sh.slots.Store(slots)
 	}
-	place(*slots, hash<<32|uint64(ref+1))
+	putSlot(*slots, hash<<32|uint64(ref+1))
 	sh.n++
 }
 
-// place puts a slot value at its hash's place or the next free one.
-func place(slots []atomic.Uint64, v uint64) {
+// putSlot puts a slot value at its hash's place or the next free one.
+func putSlot(slots []atomic.Uint64, v uint64) {
 	mask := uint64(len(slots) - 1)
 	i := (v >> 32) & mask
 	for slots[i].Load() != 0 {
