@@ -39,9 +39,15 @@ func (a arrival) before(time int64, series telemetry.SeriesRef) bool {
 }
 
 // Add takes rows in the order of arrival. Seal must follow before use.
-func (a *Arrivals) Add(sec *telemetry.Section) {
-	a.rows += sec.Rows()
+func (a *Arrivals) Add(sec *telemetry.Section) { a.addPart(&mergePart{sec: sec, all: true}) }
+
+func (a *Arrivals) addPart(p *mergePart) {
+	sec := p.sec
 	for i, rec := range sec.Received {
+		if p.skip(i) {
+			continue
+		}
+		a.rows++
 		if n := len(a.entries); !a.open || a.entries[n-1].received != rec {
 			if n > maxArrivals {
 				return

@@ -149,18 +149,23 @@ func collect(t *telemetry.Table, rows []rowsOf) *telemetry.Section {
 	out.Reset(t)
 	values := make([]telemetry.Value, len(t.Columns))
 	for _, r := range rows {
-		for c := range values {
-			v := &r.sec.Columns[c]
-			values[c] = telemetry.Value{Null: v.Nulls.Get(r.i)}
-			switch {
-			case values[c].Null:
-			case v.Type.Textual():
-				values[c].Text = v.Text(r.i)
-			default:
-				values[c].Bits = v.Bits[r.i]
-			}
-		}
+		rowValues(values, r.sec, r.i)
 		out.AppendRow(r.sec.Series[r.i], r.sec.Time[r.i], r.sec.Received[r.i], values)
 	}
 	return out
+}
+
+// rowValues takes row i apart.
+func rowValues(values []telemetry.Value, sec *telemetry.Section, i int) {
+	for c := range values {
+		v := &sec.Columns[c]
+		values[c] = telemetry.Value{Null: v.Nulls.Get(i)}
+		switch {
+		case values[c].Null:
+		case v.Type.Textual():
+			values[c].Text = v.Text(i)
+		default:
+			values[c].Bits = v.Bits[i]
+		}
+	}
 }
