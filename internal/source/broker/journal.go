@@ -1,0 +1,341 @@
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// journal is the file broker.journal: what the broker keeps across restarts, as a
+// sequence of records. The file is
+//
+//	"WEIRBRK1"                                     8 bytes
+//	{ length u32 | CRC-32C of the record u32 | record } ...
+//
+// with little-endian numbers. A record is a kind byte and its fields, see
+// records.go. Later records replace earlier ones of the same session, subscription or
+// topic. At every start, and when the file has doubled, it is written anew from
+// what is in memory (to broker.journal.new, synced, renamed). A reader stops at a
+// frame that ends beyond the file, which is what a crash leaves, and skips a
+// record whose checksum is wrong, which it reports.
+//
+// A nil journal keeps nothing.
+type journal struct {
+	b    *Broker
+	dir  string
+	file *os.File
+	size int64 // bytes of the file that are good
+
+	mu      sync.Mutex
+	buf     []byte // frames that are not in the file
+	seq     uint64 // records appended, ever
+	urgent  bool   // somebody waits for them
+	overrun bool   // frames were given up: the file must be written anew
+	waiters map[*conn]struct{}
+
+	synced    atomic.Uint64 // records that are durable
+	compactAt int64
+	wake      chan struct{}
+	quit      chan struct{}
+	ended     chan struct{}
+}
+
+const (
+	journalName   = "broker.journal"
+	journalMagic  = "WEIRBRK1"
+	journalFrame  = 8
+	journalBuffer = 32 << 20 // frames that wait while the disk takes none
+	journalMin    = 4 << 20  // a file is not written anew below this size
+	syncInterval  = time.Second
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendFrame appends a record with its length and checksum.
+func appendFrame(dst, record []byte) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(record)))
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(record, castagnoli))
+	return append(dst, record...)
+}
+
+// readJournal calls use for every good record, and returns how many were damaged.
+// A record that use refuses counts as damaged.
+func readJournal(data []byte, use func(record []byte) error) (damaged int, err error) {
+	if len(data) < len(journalMagic) || string(data[:len(journalMagic)]) != journalMagic {
+		return 0, errors.New("it does not begin with " + journalMagic)
+	}
+	data = data[len(journalMagic):]
+	for len(data) >= journalFrame {
+		n := binary.LittleEndian.Uint32(data)
+		sum := binary.LittleEndian.Uint32(data[4:])
+		if uint64(n) > uint64(len(data)-journalFrame) {
+			break
+		}
+		record := data[journalFrame : journalFrame+int(n)]
+		data = data[journalFrame+int(n):]
+		if crc32.Checksum(record, castagnoli) != sum || use(record) != nil {
+			damaged++
+		}
+	}
+	return damaged, nil
+}
+
+// restore reads the journal into the broker, which is not yet started.
+func (b *Broker) restore() error {
+	if b.cfg.Dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("%s: %w", opStart, err)
+	}
+	path := filepath.Join(b.cfg.Dir, journalName)
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: %w", opStart, err)
+	}
+	if len(data) > 0 {
+		damaged, err := readJournal(data, b.apply)
+		if err == nil && damaged > 0 {
+			err = fmt.Errorf("%d records are damaged and left out", damaged)
+		}
+		if err != nil {
+			aside := fmt.Sprintf("%s.damaged-%d", path, time.Now().Unix())
+			if writeErr := os.WriteFile(aside, data, 0o600); writeErr != nil {
+				return fmt.Errorf("%s: set damaged journal aside: %w", opStart, writeErr)
+			}
+			b.log.Error("the broker's journal is damaged; what is whole was read",
+				"error", telemetry.Errorf(telemetry.CodeDamaged, "read "+path, "%v", err), "copy", aside)
+		}
+	}
+	b.settle()
+	b.journal = &journal{
+		b: b, dir: b.cfg.Dir,
+		waiters: map[*conn]struct{}{},
+		wake:    make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		ended:   make(chan struct{}),
+	}
+	return nil
+}
+
+// open writes the file anew and starts the goroutine that syncs it.
+func (j *journal) open() error {
+	if err := j.rewrite(); err != nil {
+		close(j.ended)
+		return fmt.Errorf("%s: %w", opStart, err)
+	}
+	go j.run()
+	return nil
+}
+
+// append adds a record and returns its position. Records on which an acknowledgement
+// depends go out at once, others within a second.
+func (j *journal) append(record []byte) uint64 {
+	if j == nil {
+		return 0
+	}
+	urgent := record[0] == recRetained || record[0] == recRetainedGone
+	j.mu.Lock()
+	j.seq++
+	seq := j.seq
+	if j.overrun || len(j.buf)+len(record) > journalBuffer {
+		j.overrun, j.buf = true, nil
+	} else {
+		j.buf = appendFrame(j.buf, record)
+	}
+	j.urgent = j.urgent || urgent
+	j.mu.Unlock()
+	if urgent {
+		j.signal()
+	}
+	return seq
+}
+
+func (j *journal) signal() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush hands what was appended to the operating system: it survives the process.
+func (j *journal) flush() {
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_ = j.write() // sync tries again and reports
+}
+
+// durable reports whether the record at the position is, and else kicks c once it is.
+func (j *journal) durable(seq uint64, c *conn) bool {
+	if j == nil || j.synced.Load() >= seq {
+		return true
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.synced.Load() >= seq {
+		return true
+	}
+	j.waiters[c] = struct{}{}
+	return false
+}
+
+// write writes the buffer behind the good part of the file. mu is held.
+func (j *journal) write() error {
+	if len(j.buf) == 0 || j.overrun {
+		return nil
+	}
+	if _, err := j.file.WriteAt(j.buf, j.size); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	j.size += int64(len(j.buf))
+	if cap(j.buf) > 1<<20 {
+		j.buf = nil
+	}
+	j.buf = j.buf[:0]
+	return nil
+}
+
+// run syncs: at once for what somebody waits for, else once a second.
+func (j *journal) run() {
+	defer close(j.ended)
+	tick := time.NewTicker(syncInterval)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-j.wake:
+		case <-tick.C:
+		case <-j.quit:
+			return
+		}
+		err := j.sync()
+		switch {
+		case err != nil && !failing:
+			j.b.log.Error("the broker's journal cannot be written; retained messages are not acknowledged until it can", "error", err)
+		case err == nil && failing:
+			j.b.log.Info("the broker's journal can be written again")
+		}
+		failing = err != nil
+	}
+}
+
+// sync makes everything durable that was appended before.
+func (j *journal) sync() error {
+	j.mu.Lock()
+	seq, overrun := j.seq, j.overrun
+	if seq == j.synced.Load() {
+		j.mu.Unlock()
+		return nil
+	}
+	if overrun || j.size > j.compactAt {
+		j.mu.Unlock()
+		return j.rewrite()
+	}
+	err := j.write()
+	j.urgent = false
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := j.file.Sync(); err != nil {
+		return fmt.Errorf("sync journal: %w", err)
+	}
+	j.settled(seq)
+	return nil
+}
+
+// settled notes what is durable and wakes who waits for it.
+func (j *journal) settled(seq uint64) {
+	j.mu.Lock()
+	if seq > j.synced.Load() {
+		j.synced.Store(seq)
+	}
+	waiters := j.waiters
+	j.waiters = map[*conn]struct{}{}
+	j.mu.Unlock()
+	for c := range waiters {
+		c.kick()
+	}
+}
+
+// rewrite writes a new file with all that is in memory. Changes that come meanwhile
+// stay in the buffer and follow it: to repeat one does no harm.
+func (j *journal) rewrite() error {
+	j.mu.Lock()
+	seq := j.seq
+	j.buf, j.overrun = j.buf[:0], false
+	j.mu.Unlock()
+	fail := func(err error) error {
+		j.mu.Lock()
+		j.overrun, j.buf = true, nil // the new file was to hold what was taken from the buffer
+		j.mu.Unlock()
+		return fmt.Errorf("write journal anew: %w", err)
+	}
+	data := []byte(journalMagic)
+	j.b.snapshot(func(record []byte) { data = appendFrame(data, record) })
+	path := filepath.Join(j.dir, journalName)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err == nil {
+		err = syncDir(j.dir)
+	}
+	if err != nil {
+		return fail(errors.Join(err, f.Close()))
+	}
+	j.mu.Lock()
+	old := j.file
+	j.file, j.size = f, int64(len(data))
+	j.compactAt = max(journalMin, 2*j.size)
+	j.mu.Unlock()
+	if old != nil {
+		_ = old.Close() // it is replaced
+	}
+	j.settled(seq)
+	return nil
+}
+
+// close makes everything durable and ends.
+func (j *journal) close() error {
+	close(j.quit)
+	<-j.ended
+	if j.file == nil {
+		return nil
+	}
+	err := j.sync()
+	return errors.Join(err, j.file.Close())
+}
+
+// syncDir makes a rename durable. Where directories cannot be synced (Windows) the
+// file system does it.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	if err := d.Sync(); err != nil && !errors.Is(err, os.ErrInvalid) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, io.EOF) && !isWindows {
+		return err
+	}
+	return nil
+}
