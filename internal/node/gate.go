@@ -35,18 +35,33 @@ type member struct {
 	table string
 }
 
-// approve is asked by the registry about every new plan.
-func (g *gate) approve(p *schema.Plan) (*schema.Plan, error) {
+// tableName is asked by the registry which table a plan fills. Errors are left to
+// approve, which is asked next.
+func (g *gate) tableName(p *schema.Plan) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	placed, breaks, err := g.place(context.Background(), p)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(breaks) > 0:
-		return nil, refusal(p, breaks)
+	family, err := g.family(context.Background(), p.Name())
+	if err != nil {
+		return ""
 	}
-	return placed, nil
+	for _, m := range family {
+		if m.plan.Version() == p.Version() {
+			return m.table
+		}
+	}
+	return home(family, p)
+}
+
+// approve is asked by the registry about every new plan, with the table that
+// tableName gave it, and records it.
+func (g *gate) approve(p *schema.Plan) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, breaks, err := g.place(context.Background(), p)
+	if err == nil && len(breaks) > 0 {
+		err = refusal(p, breaks)
+	}
+	return err
 }
 
 func refusal(p *schema.Plan, breaks []schema.Break) error {
@@ -105,7 +120,7 @@ func (g *gate) place(ctx context.Context, p *schema.Plan) (*schema.Plan, []schem
 // home is the table that a new version belongs to: the youngest one that was
 // opened by an older version.
 func home(family []member, p *schema.Plan) string {
-	table := p.Table().Name
+	table := p.Name()
 	if len(family) > 0 {
 		table = family[0].table
 	}

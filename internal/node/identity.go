@@ -20,9 +20,6 @@ const identityFile = "node.json"
 type identity struct {
 	// LedgerKey keys the hashes of the session ledger.
 	LedgerKey string `json:"ledger_key"`
-	// ClientIDs are the MQTT client identifiers by source name, where the
-	// configuration gives none: two nodes with one id evict each other without end.
-	ClientIDs map[string]string `json:"client_ids"`
 
 	path    string
 	changed bool
@@ -44,9 +41,6 @@ func loadIdentity(dir string) (*identity, error) {
 	if _, err := id.ledgerKey(); err != nil {
 		id.LedgerKey, id.changed = randomHex(16), true
 	}
-	if id.ClientIDs == nil {
-		id.ClientIDs = map[string]string{}
-	}
 	return id, nil
 }
 
@@ -62,15 +56,6 @@ func (id *identity) ledgerKey() (key [16]byte, err error) {
 		return key, fmt.Errorf("the ledger key is not %d bytes of hex", len(key))
 	}
 	return [16]byte(b), nil
-}
-
-// clientID is the identifier of a source without one.
-func (id *identity) clientID(source string) string {
-	if id.ClientIDs[source] == "" {
-		// 23 letters and digits are what every 3.1.1 broker must take (3.1.3.1).
-		id.ClientIDs[source], id.changed = "weir"+randomHex(8), true
-	}
-	return id.ClientIDs[source]
 }
 
 // save makes what was drawn durable, before it is used.

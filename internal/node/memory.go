@@ -29,13 +29,13 @@ func chooseSizes(c *config.Config, machine int64) sizes {
 	return s
 }
 
-// tuneMemory tells the collector. GOGC and GOMEMLIMIT in the environment win,
-// because whoever sets them means it.
-func tuneMemory(c config.Memory, limit int64) {
+// TuneMemory tells the collector of this process what the configuration says.
+// GOGC and GOMEMLIMIT in the environment win, because whoever sets them means it.
+func TuneMemory(c *config.Config) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(c.GC)
+		debug.SetGCPercent(c.Memory.GC)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" && limit > 0 {
+	if limit := chooseSizes(c, machineMemory()).limit; os.Getenv("GOMEMLIMIT") == "" && limit > 0 {
 		debug.SetMemoryLimit(limit)
 	}
 }

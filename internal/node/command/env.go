@@ -18,6 +18,12 @@ type Env struct {
 	Version string
 }
 
+// quiet is a logger for a node that lives only as long as a command: its start and
+// stop are of no interest, its trouble is.
+func (e *Env) quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(e.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
 func (e *Env) printf(format string, args ...any) error {
 	_, err := fmt.Fprintf(e.Out, format, args...)
 	return err

@@ -77,6 +77,7 @@ type MQTT struct {
 	URL            string   `key:"url" kind:"brokerurl" doc:"The broker, as mqtt://host:1883 or mqtts://host:8883. Required."`
 	Name           string   `key:"name" doc:"The source's name in metrics and quarantine records; default: mqtt, then mqtt2, mqtt3 and so on."`
 	Topics         []string `key:"topics" doc:"Topic filters to subscribe to; default: what the schemas match. $share/group/filter is a shared subscription."`
+	ShareGroup     string   `key:"share_group" doc:"Turns every filter into a shared subscription of this group, so that several nodes divide the stream (MQTT 5)."`
 	QoS            int      `key:"qos" default:"1" min:"0" max:"2" doc:"The quality of service asked for."`
 	ClientID       string   `key:"client_id" doc:"The MQTT client identifier. Empty: drawn once and kept in data_dir, because two nodes with one id evict each other without end."`
 	Version        string   `key:"version" default:"auto" oneof:"auto 3.1.1 5" doc:"The protocol version; auto tries 5, then 3.1.1."`
@@ -85,10 +86,13 @@ type MQTT struct {
 	CAFile         string   `key:"ca_file" kind:"file" doc:"PEM certificates that the broker's certificate must be signed by; default: those of the system."`
 	CertFile       string   `key:"cert_file" kind:"file" doc:"PEM client certificate chain."`
 	KeyFile        string   `key:"key_file" kind:"file" doc:"PEM private key of the client certificate."`
+	ServerName     string   `key:"server_name" doc:"The name that the broker's certificate must have; default: the host of url."`
+	Insecure       bool     `key:"insecure_skip_verify" default:"false" doc:"Whether any certificate of the broker is taken. Only for trying things out."`
 	MinTLS         string   `key:"min_tls" default:"1.3" oneof:"1.2 1.3" doc:"The lowest TLS version that is spoken."`
 	ReceiveMaximum int      `key:"receive_maximum" default:"65535" min:"1" max:"65535" doc:"Unacknowledged messages that the broker may have in flight to this client (MQTT 5)."`
 	SessionExpiry  Duration `key:"session_expiry" default:"7d" min:"0s" doc:"How long the broker keeps the session while the node is away (MQTT 5)."`
-	KeepAlive      Duration `key:"keep_alive" default:"30s" min:"1s" max:"18h" doc:"The time between PINGREQ packets on a quiet connection."`
+	KeepAlive      Duration `key:"keep_alive" default:"30s" min:"1s" max:"18h" doc:"The longest silence towards the broker."`
+	ConnectTimeout Duration `key:"connect_timeout" default:"15s" min:"100ms" max:"10m" doc:"The bound of dialling, TLS and CONNACK together."`
 }
 
 // Pipeline is the way from the sources to the store.

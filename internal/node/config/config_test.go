@@ -185,7 +185,8 @@ func TestListeningForOthersNeedsCredentials(t *testing.T) {
 		"broker: {tls: {listen: 127.0.0.1:8883}}":               false,
 		"node: {profile: true}\nhttp: {listen: 0.0.0.0:9347}":   false,
 		"sources: [{mqtt: {url: 'mqtt://u:secret@host:1883'}}]": false,
-		"sources: [{mqtt: {url: 'mqtt://u@host'}}]":             true,
+		"sources: [{mqtt: {url: 'mqtt://u@host'}}]":             false,
+		"sources: [{mqtt: {url: 'mqtt://host'}}]":               true,
 	} {
 		if _, err := load(t, yaml, nil); (err == nil) != fine {
 			t.Errorf("%q: err = %v, want it accepted: %v", yaml, err, fine)

@@ -101,6 +101,9 @@ func (l *Loaded) validateSources(add func(path, message, hint string)) {
 		if (m.CertFile == "") != (m.KeyFile == "") {
 			add(path, "cert_file and key_file go together", "")
 		}
+		if m.PasswordFile != "" && m.Username == "" {
+			add(path+".password_file", "needs a username", "")
+		}
 		if strings.HasPrefix(m.URL, "mqtt:") && (m.CAFile != "" || m.CertFile != "") {
 			add(path+".url", "certificates are given, and the url does not ask for TLS", "write mqtts://")
 		}
@@ -208,11 +211,10 @@ func CheckBrokerURL(text string) (message, hint string) {
 	switch {
 	case !known:
 		return fmt.Sprintf("unknown scheme %q", u.Scheme), "write mqtt:// or mqtts:// (TLS)"
-	case u.Path != "" && u.Path != "/":
-		return fmt.Sprintf("the path %q means nothing to MQTT", u.Path), "topics go under topics:"
-	}
-	if _, has := u.User.Password(); has {
-		return "a password in a URL ends in logs and process lists", "give username and password_file"
+	case u.User != nil:
+		return "a user name or password in a URL ends in logs and process lists", "give username and password_file"
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "":
+		return "nothing may follow the port: MQTT has no paths", "topics go under topics:"
 	}
 	return "", ""
 }

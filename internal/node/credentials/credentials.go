@@ -1,8 +1,9 @@
 // Package credentials reads and writes files of user:hash lines, and makes
 // passwords for those who want to be given one.
 //
-// A line is user:pbkdf2-sha256$iterations$salt$key with salt and key in
-// unpadded base64. Empty lines and lines that begin with # are skipped.
+// A line is user:$7$iterations$salt$key, PBKDF2 with SHA-512 and salt and key in
+// base64, as mosquitto_passwd writes them. Empty lines and lines that begin with
+// # are skipped.
 package credentials
 
 import (
@@ -12,6 +13,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
@@ -22,14 +24,15 @@ import (
 )
 
 const (
-	scheme     = "pbkdf2-sha256"
+	scheme     = "7"
 	iterations = 210_000
 	maxRounds  = 10_000_000
-	keyBytes   = 32
+	keyBytes   = sha512.Size
+	leastKey   = 16
 	saltBytes  = 16
 )
 
-var encoding = base64.RawStdEncoding
+var encoding = base64.StdEncoding
 
 // New returns a password of 100 random bits in letters that are not mistaken for
 // each other.
@@ -50,11 +53,11 @@ func Line(user, password string) (string, error) {
 	}
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails
-	key, err := pbkdf2.Key(sha256.New, password, salt, iterations, keyBytes)
+	key, err := pbkdf2.Key(sha512.New, password, salt, iterations, keyBytes)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s:%s$%d$%s$%s", user, scheme, iterations, encoding.EncodeToString(salt), encoding.EncodeToString(key)), nil
+	return fmt.Sprintf("%s:$%s$%d$%s$%s", user, scheme, iterations, encoding.EncodeToString(salt), encoding.EncodeToString(key)), nil
 }
 
 type entry struct {
@@ -108,20 +111,20 @@ func Load(path string) (*Users, error) {
 func parse(line string) (string, entry, error) {
 	user, hash, ok := strings.Cut(line, ":")
 	parts := strings.Split(hash, "$")
-	if !ok || user == "" || len(parts) != 4 || parts[0] != scheme {
-		return "", entry{}, fmt.Errorf("not a user:%s$… line; make lines with: weir password NAME", scheme)
+	if !ok || user == "" || len(parts) != 5 || parts[0] != "" || parts[1] != scheme {
+		return "", entry{}, fmt.Errorf("not a user:$%s$… line; make lines with weir password NAME or mosquitto_passwd", scheme)
 	}
-	rounds, err := strconv.Atoi(parts[1])
+	rounds, err := strconv.Atoi(parts[2])
 	if err != nil || rounds < 1 || rounds > maxRounds {
-		return "", entry{}, fmt.Errorf("the count of iterations %q is not from 1 to %d", parts[1], maxRounds)
+		return "", entry{}, fmt.Errorf("the count of iterations %q is not from 1 to %d", parts[2], maxRounds)
 	}
-	salt, err := encoding.DecodeString(parts[2])
+	salt, err := encoding.DecodeString(parts[3])
 	if err != nil {
 		return "", entry{}, fmt.Errorf("the salt is not base64")
 	}
-	key, err := encoding.DecodeString(parts[3])
-	if err != nil || len(key) != keyBytes {
-		return "", entry{}, fmt.Errorf("the key is not %d bytes of base64", keyBytes)
+	key, err := encoding.DecodeString(parts[4])
+	if err != nil || len(key) < leastKey {
+		return "", entry{}, fmt.Errorf("the key is not base64 of at least %d bytes", leastKey)
 	}
 	return user, entry{rounds, salt, key}, nil
 }
@@ -132,7 +135,7 @@ func parse(line string) (string, entry, error) {
 func (u *Users) Verify(user, password string) bool {
 	e, ok := u.users[user]
 	if !ok {
-		e = entry{rounds: iterations, salt: u.secret[:saltBytes], key: nil} // as slow as a known one
+		e = entry{rounds: iterations, salt: u.secret[:saltBytes]} // as slow as a known one
 	}
 	mac := hmac.New(sha256.New, u.secret[:])
 	mac.Write([]byte(password))
@@ -144,7 +147,7 @@ func (u *Users) Verify(user, password string) bool {
 	if seen && subtle.ConstantTimeCompare(known[:], sum[:]) == 1 {
 		return true
 	}
-	key, err := pbkdf2.Key(sha256.New, password, e.salt, e.rounds, keyBytes)
+	key, err := pbkdf2.Key(sha512.New, password, e.salt, e.rounds, max(leastKey, len(e.key)))
 	if err != nil || subtle.ConstantTimeCompare(key, e.key) != 1 {
 		return false
 	}

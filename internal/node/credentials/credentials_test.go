@@ -41,7 +41,7 @@ func TestOnlyTheRightPasswordIsTaken(t *testing.T) {
 }
 
 func TestEveryWrongLineIsNamed(t *testing.T) {
-	path := write(t, "anna:secret", "bert", "carl:pbkdf2-sha256$0$AA$AA", "dora:pbkdf2-sha256$1$!!$AA")
+	path := write(t, "anna:secret", "bert", "carl:$7$0$AA==$AA==", "dora:$7$1$!!$AA==")
 	_, err := Load(path)
 	if err == nil {
 		t.Fatal("it was read")
@@ -64,5 +64,17 @@ func TestUserNamesThatWouldBreakTheFileAreRefused(t *testing.T) {
 func TestNewPasswordsDiffer(t *testing.T) {
 	if a, b := New(), New(); a == b || len(a) != 20 {
 		t.Errorf("%q and %q", a, b)
+	}
+}
+
+func TestALineOfMosquittoPasswdIsRead(t *testing.T) {
+	// Made by: mosquitto_passwd -b -c users anna secret
+	const line = "anna:$7$101$y03z+2Eydql/OuEQ$s+MlZALy9Iy8KJlKq5TWZAinQ1SMAcnO0BaonU1+h392CV4r0FmygzvnvfNFZPvNv0Qs4r1vcqmwWgR9sSI/SQ=="
+	u, err := Load(write(t, line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !u.Verify("anna", "secret") || u.Verify("anna", "Secret") {
+		t.Error("its password is not understood")
 	}
 }

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/node"
+	"github.com/weir-telemetry/weir/internal/node/command"
+	"github.com/weir-telemetry/weir/internal/node/config"
+)
+
+// configFlags are the flags of every command that reads the configuration.
+type configFlags struct {
+	Config   string   `short:"c" placeholder:"FILE" help:"The configuration (default: WEIR_CONFIG, else ./weir.yaml where it exists)."`
+	DataDir  string   `placeholder:"DIR" help:"Overrides data_dir."`
+	Schemas  string   `placeholder:"DIR" help:"Overrides schemas."`
+	LogLevel string   `placeholder:"LEVEL" help:"Overrides log.level: debug, info, warn or error."`
+	Set      []string `sep:"none" placeholder:"KEY=VALUE" help:"Overrides any key, as store.commit_interval=5ms; may be repeated."`
+}
+
+func (f configFlags) overrides() ([]config.Override, error) {
+	var all []config.Override
+	for _, s := range f.Set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, invalid("read --set", "%q is not KEY=VALUE", s)
+		}
+		all = append(all, config.Override{Path: key, Value: value, Flag: "--set"})
+	}
+	for _, o := range []config.Override{
+		{Path: "data_dir", Value: f.DataDir, Flag: "--data-dir"},
+		{Path: "schemas", Value: f.Schemas, Flag: "--schemas"},
+		{Path: "log.level", Value: f.LogLevel, Flag: "--log-level"},
+	} {
+		if o.Value != "" {
+			all = append(all, o)
+		}
+	}
+	return all, nil
+}
+
+// env loads the configuration for a command.
+func (f configFlags) env(s streams, more ...config.Override) (*command.Env, error) {
+	overrides, err := f.overrides()
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := config.Load(config.Options{File: f.Config, Environ: s.environ, Overrides: append(more, overrides...)})
+	if err != nil {
+		return nil, err
+	}
+	logger := node.NewLogger(loaded.Log, s.err)
+	for _, w := range loaded.Warnings {
+		logger.Warn(w, "part", "config")
+	}
+	return &command.Env{In: s.in, Out: s.out, Err: s.err, Config: loaded, Logger: logger, Version: version}, nil
+}

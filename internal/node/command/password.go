@@ -1,0 +1,62 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/node/config"
+	"github.com/weir-telemetry/weir/internal/node/credentials"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// Password reads a password from In (one line; an empty one asks for a new one)
+// and prints the user's line of a password file.
+func Password(e *Env, user string) error {
+	given, err := io.ReadAll(io.LimitReader(e.In, 4096))
+	if err != nil {
+		return fmt.Errorf("read the password: %w", err)
+	}
+	password, _, _ := strings.Cut(string(given), "\n")
+	password = strings.TrimSuffix(password, "\r")
+	if password == "" {
+		password = credentials.New()
+		if _, err := fmt.Fprintf(e.Err, "the password of %s is %s\n", user, password); err != nil {
+			return err
+		}
+	}
+	line, err := credentials.Line(user, password)
+	if err != nil {
+		return telemetry.Errorf(telemetry.CodeInvalid, "make a password", "%w", err)
+	}
+	return e.printf("%s\n", line)
+}
+
+// lanUser is the user that --lan makes.
+const lanUser = "weir"
+
+// LanUsers returns the file of users that --lan needs, made in the data directory
+// at the first start. The password is printed then and never again.
+func LanUsers(c *config.Loaded, out io.Writer) (string, error) {
+	path := filepath.Join(c.DataDir, "lan-users")
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return path, err
+	}
+	password := credentials.New()
+	line, err := credentials.Line(lanUser, password)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return "", telemetry.Errorf(telemetry.CodeUnavailable, "make the data directory", "%w", err)
+	}
+	if err := os.WriteFile(path, []byte("# made by weir serve --lan; weir password NAME makes more lines\n"+line+"\n"), 0o600); err != nil {
+		return "", telemetry.Errorf(telemetry.CodeUnavailable, "keep the credentials", "%w", err)
+	}
+	_, err = fmt.Fprintf(out, "Credentials for other machines (shown once; their hash is in %s):\n  user %s, password %s\n\n", path, lanUser, password)
+	return path, err
+}

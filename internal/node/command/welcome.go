@@ -1,0 +1,108 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/node"
+	"github.com/weir-telemetry/weir/internal/node/control"
+)
+
+// welcome tells a person what listens where, where the data is, and what to try.
+func (e *Env) welcome(s *control.Status, d *demonstration) error {
+	var b strings.Builder
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-14s %s\n", what, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "Weir %s is running.\n\n", e.Version)
+	mqtt := ""
+	for _, l := range s.Listeners {
+		switch {
+		case l.What == "mqtt tcp":
+			mqtt = node.Dialable(l.Address)
+			line("MQTT broker", "%s", l.Address)
+		case strings.HasPrefix(l.What, "mqtt "):
+			line("MQTT "+strings.TrimPrefix(l.What, "mqtt "), "%s", l.Address)
+		case l.What == "http":
+			line("HTTP", "http://%s   /healthz  /readyz  /metrics", node.Dialable(l.Address))
+		}
+	}
+	for _, src := range e.Config.Sources {
+		line("source "+src.MQTT.Name, "%s", src.MQTT.URL)
+	}
+	line("data", "%s", shown(e.Config.DataDir))
+	names := map[string]bool{}
+	var tables []string
+	for _, sc := range s.Schemas {
+		if !names[sc.Table] {
+			names[sc.Table] = true
+			tables = append(tables, sc.Table)
+		}
+	}
+	if len(tables) == 0 {
+		line("schemas", "%s has none yet: every message is unmatched until it has", shown(e.Config.Schemas))
+	} else {
+		line("schemas", "%s: %s", shown(e.Config.Schemas), strings.Join(tables, ", "))
+	}
+	for _, r := range s.Reasons {
+		if r.Part == "schema" && len(tables) > 0 {
+			line("", "%s", r.Message)
+		}
+	}
+	if d.fleet != nil {
+		line("demo fleet", "%d devices publish over MQTT; one message in a hundred is wrong on purpose", d.fleet.Devices())
+	}
+	b.WriteString("\nTry in another terminal:\n")
+	for _, command := range e.suggestions(names, mqtt, d.options) {
+		fmt.Fprintf(&b, "  %s\n", command)
+	}
+	b.WriteString("\nStop with Ctrl-C: what is on its way becomes durable first.\n\n")
+	return e.printf("%s", b.String())
+}
+
+// suggestions are commands that work as they stand.
+func (e *Env) suggestions(tables map[string]bool, mqtt string, o ServeOptions) []string {
+	call := func(args string) string {
+		return strings.Join(append([]string{self()}, args), " ") + strings.Join(o.Self, "")
+	}
+	var out []string
+	if tables["env"] {
+		out = append(out, call(`query "select device, avg(temperature) from env group by device"`))
+	}
+	if tables["power"] {
+		out = append(out, call(`query "select bucket('1m', time) as minute, avg(power) from power group by minute order by minute desc limit 5"`))
+	}
+	if len(tables) == 0 {
+		if mqtt != "" {
+			host, port, _ := strings.Cut(mqtt, ":")
+			out = append(out, fmt.Sprintf("mosquitto_sub -h %s -p %s -t '#' -C 20 | %s schema infer > %s", host, port, self(), filepath.Join(shown(e.Config.Schemas), "first.yaml")))
+		}
+		out = append(out, call("schema check"))
+	}
+	if o.Demo {
+		out = append(out, call("quarantine list --limit 5"))
+	}
+	return append(out, call("doctor"))
+}
+
+// self is how this binary was called.
+func self() string {
+	if len(os.Args) > 0 && os.Args[0] != "" {
+		return os.Args[0]
+	}
+	return "weir"
+}
+
+// shown is a path as a person would write it from here.
+func shown(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsAbs(path) && !strings.HasPrefix(rel, "..") {
+		return "." + string(filepath.Separator) + rel
+	}
+	return path
+}

@@ -1,0 +1,320 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-telemetry/weir/internal/node/config"
+	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/pipeline"
+	"github.com/weir-telemetry/weir/internal/query"
+	"github.com/weir-telemetry/weir/internal/schema"
+	"github.com/weir-telemetry/weir/internal/source/broker"
+	"github.com/weir-telemetry/weir/internal/source/mqtt"
+	"github.com/weir-telemetry/weir/internal/store/embedded"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// Options are what a node needs besides its configuration.
+type Options struct {
+	Logger  *slog.Logger // nil: silent
+	Version string
+	Now     func() time.Time // nil: time.Now; for ages and creation times
+}
+
+// Node is an assembled node. Open makes one that stores and answers; Start adds
+// the ways in from outside; Stop ends it.
+type Node struct {
+	cfg   *config.Loaded
+	opts  Options
+	log   *slog.Logger
+	now   func() time.Time
+	began time.Time
+	card  bool
+
+	store    *embedded.Store
+	gate     *gate
+	registry *schema.Registry
+	pipeline *pipeline.Pipeline
+	engine   *query.Engine
+	metrics  *prometheus.Registry
+
+	broker  *broker.Broker
+	sources []*mqtt.Source
+	web     *server
+	socket  *server
+	path    string // of the control socket
+
+	// intake ends the sources, which then drain; work ends what is left at the
+	// hard deadline.
+	intake, work             context.Context
+	endIntake, endWork       context.CancelFunc
+	sourceTasks, commitTasks sync.WaitGroup
+
+	stopping atomic.Bool
+	failed   chan error
+}
+
+// Open opens the data directory and makes everything run that does not talk to
+// the outside: store, schemas, pipeline and queries. The node must be stopped.
+func Open(ctx context.Context, cfg *config.Loaded, opts Options) (*Node, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	n := &Node{cfg: cfg, opts: opts, log: part(opts.Logger, "node"), now: opts.Now, began: opts.Now(), failed: make(chan error, 8)}
+	n.work, n.endWork = context.WithCancel(context.Background())
+	n.intake, n.endIntake = context.WithCancel(n.work)
+	if err := n.open(ctx); err != nil {
+		return nil, errors.Join(err, n.Stop(ctx))
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) error {
+	sizes := chooseSizes(n.cfg.Config, machineMemory())
+	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "make the data directory", "%w", err)
+	}
+	n.card = onCard(n.cfg.DataDir)
+	var err error
+	if n.store, err = embedded.Open(ctx, storeOptions(n.cfg.Config, part(n.opts.Logger, "store"), n.now, false)); err != nil {
+		return err
+	}
+	// The identity is read under the store's lock: two nodes that start on one
+	// directory must not both draw it.
+	id, err := loadIdentity(n.cfg.DataDir)
+	if err == nil {
+		err = id.save()
+	}
+	if err != nil {
+		return err
+	}
+	key, err := id.ledgerKey()
+	if err != nil {
+		return err
+	}
+	n.pipeline = pipeline.New(pipeline.Config{
+		CommitInterval:  n.commitInterval(),
+		BufferBytes:     int(sizes.buffer),
+		TopicCacheBytes: int(n.cfg.Pipeline.TopicCache.Bytes),
+		HashKey:         key,
+		Clock:           pipeline.NewClock(part(n.opts.Logger, "clock")),
+	}, n.store, part(n.opts.Logger, "pipeline"))
+	n.commitTasks.Go(func() {
+		if err := n.pipeline.Run(n.work); err != nil && n.work.Err() == nil {
+			n.fail(fmt.Errorf("the pipeline ended: %w", err))
+		}
+	})
+	if err := n.openSchemas(); err != nil {
+		return err
+	}
+	n.engine = newEngine(n.store, n.cfg.Config, sizes)
+	n.metrics = newRegistry(n)
+	return nil
+}
+
+// storeOptions are those of the embedded store.
+func storeOptions(c *config.Config, log *slog.Logger, now func() time.Time, readOnly bool) embedded.Options {
+	return embedded.Options{
+		Dir: c.DataDir, ReadOnly: readOnly, Logger: log, Now: now,
+		MaxSeries:         c.Store.MaxSeries,
+		QuarantineRecords: c.Quarantine.MaxRecords,
+		QuarantineBytes:   c.Quarantine.MaxBytes.Bytes,
+	}
+}
+
+// commitInterval is 2 ms, or 1 s on a card: a commit of one reading writes 13 KB,
+// and a card has a life.
+func (n *Node) commitInterval() time.Duration {
+	c := n.cfg.Store.CommitInterval
+	switch {
+	case !c.Auto && c.D == 0:
+		return -1 // what the pipeline calls no pause
+	case !c.Auto:
+		return c.D
+	case n.card:
+		n.log.Info("data_dir lies on an SD card or eMMC: commits start 1s apart to spare it; store.commit_interval changes that")
+		return time.Second
+	}
+	return 2 * time.Millisecond
+}
+
+func (n *Node) openSchemas() error {
+	if err := os.MkdirAll(n.cfg.Schemas, 0o755); err != nil {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "make the directory of schemas", "%w", err)
+	}
+	n.gate = &gate{store: n.store, tenant: telemetry.DefaultTenant}
+	var err error
+	n.registry, err = schema.Open(n.cfg.Schemas, schema.Options{
+		Logger:    part(n.opts.Logger, "schema"),
+		TableName: n.gate.tableName,
+		Approve:   n.gate.approve,
+		OnChange:  n.schemasChanged,
+	})
+	if err != nil {
+		return fmt.Errorf("open schemas: %w", err)
+	}
+	n.pipeline.SetSchemas(n.registry.Current())
+	return nil
+}
+
+// schemasChanged brings the pipeline and the subscriptions in line.
+func (n *Node) schemasChanged(set *schema.Set) {
+	n.pipeline.SetSchemas(set)
+	for i, s := range n.sources {
+		if len(n.cfg.Sources[i].MQTT.Topics) == 0 {
+			s.SetTopics(set.Filters())
+		}
+	}
+}
+
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default: // one reason to stop is enough
+	}
+}
+
+// Failed tells of a part that ended although nobody stopped it. The node should
+// then be stopped.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Start opens the ways in: control socket, HTTP, broker and sources.
+func (n *Node) Start(ctx context.Context) error {
+	socket, err := control.Listen(n.cfg.DataDir)
+	if err != nil {
+		// The node is of use without it, and some file systems have no sockets.
+		n.log.Warn("no control socket: commands cannot ask this node", "error", err)
+	} else {
+		n.path = socket.Path()
+		n.socket = serveHTTP(socket, n.controlHandler(), n.fail)
+	}
+	if n.cfg.HTTP.Listen != "" {
+		if err := n.startHTTP(); err != nil {
+			return err
+		}
+	}
+	if n.cfg.Broker.Enabled {
+		if err := n.startBroker(ctx); err != nil {
+			return err
+		}
+	}
+	return n.startSources()
+}
+
+func (n *Node) startHTTP() error {
+	users, err := webUsers(n.cfg.HTTP.PasswordFile)
+	if err != nil {
+		return err
+	}
+	l, err := listenHTTP(n.cfg.HTTP.Listen)
+	if err != nil {
+		return err
+	}
+	n.web = serveHTTP(l, n.webHandler(users), n.fail)
+	return nil
+}
+
+func (n *Node) startBroker(ctx context.Context) error {
+	b, err := broker.New(brokerConfig(n.cfg.Config), n.pipeline, part(n.opts.Logger, "broker"))
+	if err != nil {
+		return err
+	}
+	if err := b.Start(ctx); err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "listen" {
+			return telemetry.Errorf(telemetry.CodeUnavailable, "start the broker", "%w", err).
+				WithHint(fmt.Sprintf("is another broker running there? weir serve --from mqtt://%s takes messages from it; broker.listen gives this one another address", Dialable(n.cfg.Broker.Listen)))
+		}
+		return fmt.Errorf("start the broker: %w", err)
+	}
+	n.broker = b
+	return nil
+}
+
+func (n *Node) startSources() error {
+	for i := range n.cfg.Sources {
+		c := sourceConfig(n.cfg.Config, i)
+		if len(c.Topics) == 0 {
+			c.Topics = n.registry.Current().Filters()
+		}
+		s, err := mqtt.New(c, n.pipeline, part(n.opts.Logger, "source"))
+		if err != nil {
+			return err
+		}
+		n.sources = append(n.sources, s)
+	}
+	for _, s := range n.sources {
+		n.sourceTasks.Go(func() {
+			if err := s.Run(n.intake); err != nil {
+				n.fail(err)
+			}
+		})
+	}
+	// A document may have changed while the sources were made.
+	n.schemasChanged(n.registry.Current())
+	return nil
+}
+
+// Stop ends the node in the order of the stream: nothing new comes in, what is
+// there becomes durable and is acknowledged, then the rest is closed. When ctx
+// ends first, what is not durable stays unacknowledged, and will come again.
+func (n *Node) Stop(ctx context.Context) error {
+	n.stopping.Store(true)
+	var errs []error
+	keep := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", what, err))
+		}
+	}
+	if n.registry != nil {
+		keep("schemas", n.registry.Close())
+	}
+	n.endIntake()
+	if n.broker != nil {
+		keep("the broker", n.broker.Stop(ctx))
+	}
+	keep("the sources", waitFor(ctx, &n.sourceTasks))
+	if n.pipeline != nil {
+		keep("the pipeline", n.pipeline.Close(ctx))
+	}
+	n.endWork()
+	n.sourceTasks.Wait()
+	n.commitTasks.Wait()
+	for what, s := range map[string]*server{"the HTTP server": n.web, "the control socket": n.socket} {
+		if s != nil {
+			keep(what, s.stop(ctx))
+		}
+	}
+	if n.store != nil {
+		keep("the store", n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// waitFor waits for the group until ctx ends.
+func waitFor(ctx context.Context, wg *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
