@@ -3,6 +3,8 @@ package schema
 import (
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -32,13 +34,32 @@ type Plan struct {
 	retention   time.Duration
 	rollups     []time.Duration
 	payloadTags int
+
+	format   payloadFormat
+	root     *node
+	timeAs   timeFormat
+	zone     *time.Location
+	whens    int     // how many conditions `when` has
+	slotMask uint64  // of the columns that the walk fills
+	prefill  bool    // columns are made null before the walk, not after
+	rowSlots []int32 // with rows: the columns that stand outside of them; never nil
+	rowTags  []int32
+	restSlot int // the place of _rest, -1 without
+	library  *jsonschema.Schema
+	slow     string // the keyword that asks for the library, and its line
+	pattern  pattern
+	when     []whenSpec
+	timeText string // the pointer of the time
 }
 
-// Compile parses a schema document and compiles it. It reports every problem
-// that it finds; the plan is nil if there is one.
-func Compile(file string, data []byte) (*Plan, Problems) {
-	return nil, Problems{{File: file, Message: "the compiler is not in place"}}
-}
+// payloadFormat is how a payload is written.
+type payloadFormat uint8
+
+const (
+	formatJSON payloadFormat = iota
+	formatValue
+	formatText
+)
 
 // Table is what storage and queries know of the plan.
 func (p *Plan) Table() *telemetry.Table { return p.table }
@@ -81,7 +102,13 @@ func (p *Plan) PayloadTags() int { return p.payloadTags }
 // Captures appends the values of the topic's named captures to dst, in the order
 // of Table().Tags, and reports whether the topic matches the plan's pattern.
 // The values point into topic.
-func (p *Plan) Captures(topic []byte, dst [][]byte) ([][]byte, bool) { return dst, false }
+func (p *Plan) Captures(topic []byte, dst [][]byte) ([][]byte, bool) {
+	return p.pattern.match(topic, dst)
+}
+
+// Slow names the keyword of the payload's schema, and its line, that sends the
+// schema to the full library; "" where the one-pass plan decides alone.
+func (p *Plan) Slow() string { return p.slow }
 
 // WithTable returns a copy of the plan that fills a table of another name, as
 // "env_v2" after a breaking version was accepted.

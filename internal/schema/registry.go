@@ -8,9 +8,13 @@ type Options struct {
 	Logger *slog.Logger
 	// Approve is asked about every plan that was not active before, in the
 	// order of name and version; an error keeps it out and is reported as a
-	// problem of its document. It may return another plan to take its place,
-	// as Plan.WithTable gives; nil keeps the plan.
-	Approve func(p *Plan) (*Plan, error)
+	// problem of its document.
+	Approve func(p *Plan) error
+	// TableName gives the name of the table that a plan fills where it is not
+	// the plan's own, as "env_v2" after a breaking version was accepted; it is
+	// asked before Approve, which sees the plan with that table. "" and a nil
+	// function keep the plan's name.
+	TableName func(p *Plan) string
 	// OnChange is told of every new set, one at a time, in order. It is not
 	// called for the set that Open loads.
 	OnChange func(*Set)
