@@ -1,0 +1,569 @@
+package query
+
+import (
+	"math"
+	"math/bits"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/store"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// accumulator keeps the state of one aggregate for all groups of a worker.
+type accumulator interface {
+	// grow makes room for groups up to n.
+	grow(n int)
+	// span adds the rows [lo, hi) of v, all of one series and in ascending
+	// time, to one group.
+	span(c *chunk, v *vec, lo, hi int, group int32)
+	// rows adds the rows sel of v to the groups that stand parallel.
+	rows(c *chunk, v *vec, sel, groups []int32)
+	// merge adds the state of another worker's accumulator; its group g is to[g].
+	merge(o accumulator, to []int32)
+	// result returns the value of a group.
+	result(group int32) (Value, error)
+	// size returns about how many bytes the state holds.
+	size() int
+}
+
+// newAccumulator makes the accumulator of an aggregate.
+func newAccumulator(a aggSpec, rawRates bool) accumulator {
+	switch {
+	case a.fn == "count" && a.distinct:
+		return &distinctAcc{seen: map[string]struct{}{}}
+	case a.fn == "count":
+		return &countAcc{all: a.arg == nil}
+	case a.fn == "sum" || a.fn == "avg" || a.fn == "total":
+		return &sumAcc{fn: a.fn}
+	case a.fn == "min" || a.fn == "max":
+		return &extremeAcc{max: a.fn == "max"}
+	case a.fn == "first" || a.fn == "last":
+		return &edgeAcc{last: a.fn == "last"}
+	case a.fn == "stddev":
+		return &stddevAcc{}
+	}
+	return &rateAcc{series: map[rateKey]*rateState{}, raw: rawRates}
+}
+
+type countAcc struct {
+	all bool
+	n   []int64
+}
+
+func (a *countAcc) grow(n int) { a.n = growTo(a.n, n) }
+func (a *countAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
+	if a.all || v.noNullsIn(lo, hi) {
+		a.n[g] += int64(hi - lo)
+		return
+	}
+	for i := lo; i < hi; i++ {
+		if !v.null(i) {
+			a.n[g]++
+		}
+	}
+}
+func (a *countAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	for i, r := range sel {
+		if a.all || !v.null(int(r)) {
+			a.n[groups[i]]++
+		}
+	}
+}
+func (a *countAcc) merge(o accumulator, to []int32) {
+	for g, n := range o.(*countAcc).n {
+		a.n[to[g]] += n
+	}
+}
+func (a *countAcc) result(g int32) (Value, error) { return IntValue(a.n[g]), nil }
+func (a *countAcc) size() int                     { return 8 * len(a.n) }
+
+// growTo extends a slice with zero values.
+func growTo[T any](s []T, n int) []T {
+	if n <= len(s) {
+		return s
+	}
+	if n <= cap(s) {
+		return s[:n]
+	}
+	t := make([]T, n, max(n+n/2, 16))
+	copy(t, s)
+	return t
+}
+
+// sumState is a sum of integers in 128 bits and of reals with the rounding
+// errors beside it (Neumaier), so that the order of rows hardly matters.
+type sumState struct {
+	n, reals int64
+	sum, err float64
+	lo       uint64
+	hi       int64
+}
+
+func (s *sumState) addFloat(x float64) {
+	s.n++
+	s.reals++
+	t := s.sum + x
+	b := t - s.sum
+	s.err += (s.sum - (t - b)) + (x - b)
+	s.sum = t
+}
+
+func (s *sumState) addInt(x int64) {
+	s.n++
+	lo, carry := bits.Add64(s.lo, uint64(x), 0)
+	s.lo = lo
+	s.hi += x>>63 + int64(carry)
+}
+
+func (s *sumState) add(o *sumState) {
+	lo, carry := bits.Add64(s.lo, o.lo, 0)
+	s.lo = lo
+	s.hi += o.hi + int64(carry)
+	n, reals := s.n+o.n, s.reals+o.reals
+	s.addFloat(o.sum)
+	s.err += o.err
+	s.n, s.reals = n, reals
+}
+
+func (s *sumState) float() float64 {
+	f := s.sum
+	if !math.IsNaN(s.err) {
+		f += s.err
+	}
+	if s.lo != 0 || s.hi != 0 {
+		if s.hi == int64(s.lo)>>63 {
+			return f + float64(int64(s.lo))
+		}
+		f += math.Ldexp(float64(s.hi), 64) + float64(s.lo)
+	}
+	return f
+}
+
+type sumAcc struct {
+	fn string
+	s  []sumState
+}
+
+func (a *sumAcc) grow(n int) { a.s = growTo(a.s, n) }
+func (a *sumAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
+	s := &a.s[g]
+	switch {
+	case v.kind == vecFloat && !v.con && v.noNullsIn(lo, hi):
+		sum, err := s.sum, s.err
+		for _, x := range v.bits[lo:hi] {
+			f := math.Float64frombits(x)
+			t := sum + f
+			b := t - sum
+			err += (sum - (t - b)) + (f - b)
+			sum = t
+		}
+		s.sum, s.err = sum, err
+		s.n += int64(hi - lo)
+		s.reals += int64(hi - lo)
+	default:
+		for i := lo; i < hi; i++ {
+			a.row(s, v, i)
+		}
+	}
+}
+
+func (a *sumAcc) row(s *sumState, v *vec, i int) {
+	if v.null(i) {
+		return
+	}
+	switch v.kind {
+	case vecFloat:
+		s.addFloat(v.number(i))
+	case vecInt:
+		s.addInt(int64(v.bits[v.row(i)]))
+	default:
+		switch n := v.value(i).numeric(); n.Kind {
+		case Int:
+			s.addInt(n.Int())
+		case Float:
+			s.addFloat(n.Float())
+		}
+	}
+}
+
+func (a *sumAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	for i, r := range sel {
+		a.row(&a.s[groups[i]], v, int(r))
+	}
+}
+
+func (a *sumAcc) merge(o accumulator, to []int32) {
+	from := o.(*sumAcc)
+	for g := range from.s {
+		a.s[to[g]].add(&from.s[g])
+	}
+}
+
+func (a *sumAcc) result(g int32) (Value, error) {
+	s := &a.s[g]
+	switch {
+	case a.fn == "total":
+		return FloatValue(s.float()), nil
+	case s.n == 0:
+		return Value{}, nil
+	case a.fn == "avg":
+		return FloatValue(s.float() / float64(s.n)), nil
+	case s.reals > 0:
+		return FloatValue(s.float()), nil
+	case s.hi != int64(s.lo)>>63:
+		return Value{}, telemetry.Errorf(telemetry.CodeInvalid, "run query", "integer overflow in sum()").
+			WithHint("use total(), which adds reals")
+	}
+	return IntValue(int64(s.lo)), nil
+}
+func (a *sumAcc) size() int { return 48 * len(a.s) }
+
+// stats adds a run by its statistics.
+func (a *sumAcc) stats(g int32, st *store.ColumnStats, t telemetry.ColumnType) {
+	if st.Count == 0 {
+		return
+	}
+	s := &a.s[g]
+	n := s.n
+	if t == telemetry.Int {
+		s.addInt(int64(st.Sum))
+	} else {
+		s.addFloat(st.Sum)
+		s.reals += int64(st.Count) - 1
+	}
+	s.n = n + int64(st.Count)
+}
+
+// held is a value kept across chunks, in the form in which it came.
+type held struct {
+	kind vecKind // vecNull: none yet
+	bits uint64
+	val  Value // of vecText and vecAny
+}
+
+func (h *held) value() Value {
+	v := vec{kind: h.kind, bits: []uint64{h.bits}, vals: []Value{h.val}}
+	if h.kind == vecText {
+		return h.val
+	}
+	return v.value(0)
+}
+
+// compare orders a row of v, which is not null, against what is held.
+func (h *held) compare(v *vec, i int) int {
+	if h.kind == v.kind {
+		switch i = v.row(i); v.kind {
+		case vecFloat:
+			return compareFloats(math.Float64frombits(v.bits[i]), math.Float64frombits(h.bits))
+		case vecInt, vecTime, vecBucket:
+			return compareInts(int64(v.bits[i]), int64(h.bits))
+		case vecText:
+			return strings.Compare(v.textAt(i), h.val.text)
+		}
+	}
+	return compareValues(v.value(i), h.value())
+}
+
+func (h *held) set(v *vec, i int) {
+	h.kind = v.kind
+	switch v.kind {
+	case vecText:
+		h.val = TextValue(strings.Clone(v.textAt(i)))
+	case vecAny:
+		h.val = v.value(i)
+		h.val.text = strings.Clone(h.val.text)
+	default:
+		h.bits = v.bits[v.row(i)]
+	}
+}
+
+type extremeAcc struct {
+	max bool
+	h   []held
+}
+
+func (a *extremeAcc) grow(n int) { a.h = growTo(a.h, n) }
+
+func (a *extremeAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
+	if v.kind == vecFloat && !v.con && v.noNullsIn(lo, hi) {
+		best := math.Float64frombits(v.bits[lo])
+		if a.max {
+			for _, x := range v.bits[lo:hi] {
+				if f := math.Float64frombits(x); f > best {
+					best = f
+				}
+			}
+		} else {
+			for _, x := range v.bits[lo:hi] {
+				if f := math.Float64frombits(x); f < best {
+					best = f
+				}
+			}
+		}
+		one := vec{kind: vecFloat, bits: []uint64{math.Float64bits(best)}}
+		a.row(&a.h[g], &one, 0)
+		return
+	}
+	for i := lo; i < hi; i++ {
+		if !v.null(i) {
+			a.row(&a.h[g], v, i)
+		}
+	}
+}
+
+// row offers a value that is not null.
+func (a *extremeAcc) row(h *held, v *vec, i int) {
+	if h.kind == vecNull {
+		h.set(v, i)
+		return
+	}
+	if c := h.compare(v, i); c > 0 == a.max && c != 0 {
+		h.set(v, i)
+	}
+}
+
+func (a *extremeAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	for i, r := range sel {
+		if !v.null(int(r)) {
+			a.row(&a.h[groups[i]], v, int(r))
+		}
+	}
+}
+
+func (a *extremeAcc) merge(o accumulator, to []int32) {
+	from := o.(*extremeAcc)
+	for g := range from.h {
+		if h := &from.h[g]; h.kind != vecNull {
+			v := h.vec()
+			a.row(&a.h[to[g]], &v, 0)
+		}
+	}
+}
+
+// vec returns what is held as a vector of one row.
+func (h *held) vec() vec {
+	v := vec{kind: h.kind, bits: []uint64{h.bits}, vals: []Value{h.val}}
+	if h.kind == vecText {
+		v.dict, v.bits[0] = []string{h.val.text}, 0
+	}
+	return v
+}
+
+func (a *extremeAcc) result(g int32) (Value, error) { return a.h[g].value(), nil }
+func (a *extremeAcc) size() int                     { return 56 * len(a.h) }
+
+// offer takes one value from statistics.
+func (a *extremeAcc) offer(g int32, kind vecKind, bits uint64) {
+	v := vec{kind: kind, bits: []uint64{bits}}
+	a.row(&a.h[g], &v, 0)
+}
+
+// edgeAcc is first and last: the value that is not null at the earliest or
+// latest time; of several at one time the smallest or greatest.
+type edgeAcc struct {
+	last bool
+	t    []int64
+	h    []held
+}
+
+func (a *edgeAcc) grow(n int) { a.t, a.h = growTo(a.t, n), growTo(a.h, n) }
+
+func (a *edgeAcc) row(g int32, t int64, v *vec, i int) {
+	h := &a.h[g]
+	if h.kind != vecNull {
+		switch {
+		case t < a.t[g] && a.last, t > a.t[g] && !a.last:
+			return
+		case t == a.t[g]:
+			if c := h.compare(v, i); c == 0 || c > 0 != a.last {
+				return
+			}
+		}
+	}
+	a.t[g] = t
+	h.set(v, i)
+}
+
+func (a *edgeAcc) span(c *chunk, v *vec, lo, hi int, g int32) {
+	times := c.times()
+	if a.last {
+		for i := hi - 1; i >= lo; i-- {
+			if !v.null(i) {
+				a.row(g, times[i], v, i)
+				if i > lo && times[i-1] < times[i] {
+					return
+				}
+			}
+		}
+		return
+	}
+	for i := lo; i < hi; i++ {
+		if !v.null(i) {
+			a.row(g, times[i], v, i)
+			if i+1 < hi && times[i+1] > times[i] {
+				return
+			}
+		}
+	}
+}
+
+func (a *edgeAcc) rows(c *chunk, v *vec, sel, groups []int32) {
+	times := c.times()
+	for i, r := range sel {
+		if !v.null(int(r)) {
+			a.row(groups[i], times[r], v, int(r))
+		}
+	}
+}
+
+func (a *edgeAcc) merge(o accumulator, to []int32) {
+	from := o.(*edgeAcc)
+	for g := range from.h {
+		if from.h[g].kind != vecNull {
+			v := from.h[g].vec()
+			a.row(to[g], from.t[g], &v, 0)
+		}
+	}
+}
+
+func (a *edgeAcc) result(g int32) (Value, error) { return a.h[g].value(), nil }
+func (a *edgeAcc) size() int                     { return 64 * len(a.h) }
+
+// distinctAcc counts different values; the group is part of the key.
+type distinctAcc struct {
+	n     []int64
+	seen  map[string]struct{}
+	key   []byte
+	bytes int
+}
+
+func (a *distinctAcc) grow(n int) { a.n = growTo(a.n, n) }
+
+func (a *distinctAcc) row(g int32, v Value) {
+	if v.IsNull() {
+		return
+	}
+	a.key = append(a.key[:0], byte(g), byte(g>>8), byte(g>>16), byte(g>>24))
+	a.key = appendKey(a.key, v)
+	a.insert(g)
+}
+
+func (a *distinctAcc) insert(g int32) {
+	if _, ok := a.seen[string(a.key)]; !ok {
+		a.seen[string(a.key)] = struct{}{}
+		a.n[g]++
+		a.bytes += len(a.key) + 48
+	}
+}
+
+func (a *distinctAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
+	var prev uint64
+	for i := lo; i < hi; i++ {
+		if v.kind != vecText && v.kind != vecAny && v.kind != vecNull {
+			// A value repeats its neighbour more often than not.
+			if b := v.bits[v.row(i)]; i == lo || b != prev {
+				prev = b
+			} else {
+				continue
+			}
+		}
+		a.row(g, v.value(i))
+	}
+}
+
+func (a *distinctAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	for i, r := range sel {
+		a.row(groups[i], v.value(int(r)))
+	}
+}
+
+func (a *distinctAcc) merge(o accumulator, to []int32) {
+	for k := range o.(*distinctAcc).seen {
+		g := to[int32(k[0])|int32(k[1])<<8|int32(k[2])<<16|int32(k[3])<<24]
+		a.key = append(a.key[:0], byte(g), byte(g>>8), byte(g>>16), byte(g>>24))
+		a.key = append(a.key, k[4:]...)
+		a.insert(g)
+	}
+}
+
+func (a *distinctAcc) result(g int32) (Value, error) { return IntValue(a.n[g]), nil }
+func (a *distinctAcc) size() int                     { return a.bytes + 8*len(a.n) }
+
+// appendKey appends a value so that values that compare equal give equal bytes.
+func appendKey(dst []byte, v Value) []byte {
+	switch v.Kind {
+	case Null:
+		return append(dst, 0)
+	case Float:
+		f := v.Float()
+		if f >= -9223372036854775808.0 && f < 9223372036854775808.0 && f == math.Trunc(f) {
+			return appendKey(dst, IntValue(int64(f)))
+		}
+		return append64(append(dst, 2), v.bits)
+	case Int:
+		return append64(append(dst, 1), v.bits)
+	}
+	dst = append64(append(dst, byte(v.Kind)), uint64(len(v.text)))
+	return append(dst, v.text...)
+}
+
+func append64(dst []byte, x uint64) []byte {
+	return append(dst, byte(x), byte(x>>8), byte(x>>16), byte(x>>24), byte(x>>32), byte(x>>40), byte(x>>48), byte(x>>56))
+}
+
+// stddevAcc is the standard deviation of a sample (Welford, Chan).
+type stddevAcc struct{ s []moments }
+
+type moments struct{ n, mean, m2 float64 }
+
+func (m *moments) add(x float64) {
+	m.n++
+	d := x - m.mean
+	m.mean += d / m.n
+	m.m2 += d * (x - m.mean)
+}
+
+func (m *moments) stddev() Value {
+	if m.n < 2 {
+		return Value{}
+	}
+	return FloatValue(math.Sqrt(m.m2 / (m.n - 1)))
+}
+
+func (a *stddevAcc) grow(n int) { a.s = growTo(a.s, n) }
+func (a *stddevAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
+	for i := lo; i < hi; i++ {
+		a.row(v, i, g)
+	}
+}
+func (a *stddevAcc) row(v *vec, i int, g int32) {
+	if v.null(i) {
+		return
+	}
+	if v.kind == vecFloat || v.kind == vecInt {
+		a.s[g].add(v.number(i))
+		return
+	}
+	a.s[g].add(v.value(i).asFloat())
+}
+func (a *stddevAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	for i, r := range sel {
+		a.row(v, int(r), groups[i])
+	}
+}
+func (a *stddevAcc) merge(o accumulator, to []int32) {
+	from := o.(*stddevAcc)
+	for g := range from.s {
+		x, y := &a.s[to[g]], from.s[g]
+		if y.n == 0 {
+			continue
+		}
+		n := x.n + y.n
+		d := y.mean - x.mean
+		x.m2 += y.m2 + d*d*x.n*y.n/n
+		x.mean += d * y.n / n
+		x.n = n
+	}
+}
+func (a *stddevAcc) result(g int32) (Value, error) { return a.s[g].stddev(), nil }
+func (a *stddevAcc) size() int                     { return 24 * len(a.s) }

@@ -1,0 +1,527 @@
+package query
+
+import "math"
+
+// compareNode compares two operands. Numbers against a constant, texts against
+// a constant and times against a constant have loops of their own; the rest is
+// compared value by value.
+type compareNode struct {
+	e    *expr
+	a, b node
+	v    vec
+	memo dictMemo
+	// For a time column against a constant text.
+	bound boundary
+	exact bool
+	timed bool
+}
+
+func (n *compareNode) eval(c *chunk) (*vec, error) {
+	a, err := n.a.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.b.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	numeric := func(v *vec) bool { return v.kind == vecInt || v.kind == vecFloat }
+	switch {
+	case a.con && b.con:
+	case numeric(a) && b.con && numeric(b) && !b.null(0) && !(a.kind == vecInt && b.kind == vecInt):
+		n.floats(a, b.value(0), c.n)
+		return &n.v, nil
+	case a.kind == vecInt && b.kind == vecInt && b.con && !b.null(0):
+		n.ints(a, int64(b.bits[0]), c.n)
+		return &n.v, nil
+	case a.kind == vecTime && n.timed:
+		n.times(a, c.n)
+		return &n.v, nil
+	case a.kind == vecText && b.kind == vecText && b.con && a.dict != nil:
+		return n.memo.eval(c, &n.v, a, func(s string) Value {
+			return boolValue(holds(n.e.op, compareValues(TextValue(s), b.value(0))))
+		}, n.e.op)
+	}
+	return n.generic(a, b, c.n)
+}
+
+func (n *compareNode) floats(a *vec, k Value, rows int) {
+	n.v.reserve(vecInt, rows)
+	op := n.e.op
+	lt, eq, gt := truthBit(op, -1), truthBit(op, 0), truthBit(op, 1)
+	if a.kind == vecFloat {
+		f := k.asFloat()
+		if k.Kind == Int && compareIntFloat(k.Int(), f) != 0 {
+			for i := range rows {
+				n.v.bits[i] = truthBit(op, compareValues(FloatValue(math.Float64frombits(a.bits[i])), k))
+			}
+		} else {
+			for i, x := range a.bits[:rows] {
+				switch y := math.Float64frombits(x); {
+				case y < f:
+					n.v.bits[i] = lt
+				case y > f:
+					n.v.bits[i] = gt
+				default:
+					n.v.bits[i] = eq
+				}
+			}
+		}
+		n.copyNulls(a, rows)
+		return
+	}
+	for i, x := range a.bits[:rows] {
+		n.v.bits[i] = truthBit(op, compareIntFloat(int64(x), k.asFloat()))
+	}
+	n.copyNulls(a, rows)
+}
+
+func (n *compareNode) ints(a *vec, k int64, rows int) {
+	n.v.reserve(vecInt, rows)
+	op := n.e.op
+	for i, x := range a.bits[:rows] {
+		n.v.bits[i] = truthBit(op, compareInts(int64(x), k))
+	}
+	n.copyNulls(a, rows)
+}
+
+// times compares with the boundary that the constant stands for.
+func (n *compareNode) times(a *vec, rows int) {
+	n.v.reserve(vecInt, rows)
+	for i, x := range a.bits[:rows] {
+		c := compareInts(int64(x), n.bound.t)
+		switch {
+		case n.bound.above:
+			c = -1
+		case c == 0 && !n.exact:
+			c = 1
+		}
+		n.v.bits[i] = truthBit(n.e.op, c)
+	}
+}
+
+func truthBit(op opcode, c int) uint64 {
+	if holds(op, c) {
+		return 1
+	}
+	return 0
+}
+
+// copyNulls makes null what is null in a. IS and IS NOT know no null.
+func (n *compareNode) copyNulls(a *vec, rows int) {
+	if a.noNulls(rows) {
+		return
+	}
+	for i := range rows {
+		if !a.null(i) {
+			continue
+		}
+		switch n.e.op {
+		case opIs:
+			n.v.bits[i] = 0
+		case opIsNot:
+			n.v.bits[i] = 1
+		default:
+			n.v.nulls = n.v.nulls.Set(i)
+		}
+	}
+}
+
+func (n *compareNode) generic(a, b *vec, rows int) (*vec, error) {
+	return applyRows(&n.v, n.e, rows, a, b)
+}
+
+// applyRows computes an operator value by value.
+func applyRows(dst *vec, e *expr, rows int, args ...*vec) (*vec, error) {
+	dst.reserveAny(rows)
+	var buf [8]Value
+	vals := buf[:0]
+	for i := range rows {
+		vals = vals[:0]
+		for _, a := range args {
+			vals = append(vals, a.value(i))
+		}
+		v, err := apply(e, vals)
+		if err != nil {
+			return nil, err
+		}
+		dst.vals[i] = v
+	}
+	return dst, nil
+}
+
+// dictMemo keeps the result of a function of one text for each entry of the
+// dictionary that it was computed for.
+type dictMemo struct {
+	of    *string // the dictionary's first entry
+	unit  int     // a store may reuse a dictionary's memory for the next unit
+	known []uint8 // 0: not computed, 1: false, 2: true, 3: null
+}
+
+func (m *dictMemo) eval(c *chunk, dst *vec, a *vec, f func(string) Value, op opcode) (*vec, error) {
+	rows := c.n
+	if len(a.dict) == 0 {
+		dst.kind, dst.con = vecNull, true
+		return dst, nil
+	}
+	if m.of != &a.dict[0] || m.unit != c.unit {
+		m.of, m.unit, m.known = &a.dict[0], c.unit, m.known[:0]
+	}
+	for len(m.known) < len(a.dict) {
+		m.known = append(m.known, 0)
+	}
+	dst.reserve(vecInt, rows)
+	for i := range rows {
+		if a.nulls.Get(a.row(i)) {
+			switch op {
+			case opIs:
+				dst.bits[i] = 0
+			case opIsNot:
+				dst.bits[i] = 1
+			default:
+				dst.nulls = dst.nulls.Set(i)
+				dst.bits[i] = 0
+			}
+			continue
+		}
+		id := a.bits[a.row(i)]
+		k := m.known[id]
+		if k == 0 {
+			t, null := f(a.dict[id]).truth()
+			switch {
+			case null:
+				k = 3
+			case t:
+				k = 2
+			default:
+				k = 1
+			}
+			m.known[id] = k
+		}
+		dst.bits[i] = 0
+		switch k {
+		case 2:
+			dst.bits[i] = 1
+		case 3:
+			dst.nulls = dst.nulls.Set(i)
+		}
+	}
+	return dst, nil
+}
+
+// arithNode computes + - * / of numbers in loops and everything else by value.
+type arithNode struct {
+	e    *expr
+	a, b node
+	v    vec
+}
+
+func (n *arithNode) eval(c *chunk) (*vec, error) {
+	a, err := n.a.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.b.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	if a.con && b.con || n.e.op > opDiv {
+		return applyRows(&n.v, n.e, c.n, a, b)
+	}
+	numeric := func(v *vec) bool { return v.kind == vecInt || v.kind == vecFloat }
+	if !numeric(a) || !numeric(b) {
+		return applyRows(&n.v, n.e, c.n, a, b)
+	}
+	if a.kind == vecInt && b.kind == vecInt {
+		if n.intLoop(a, b, c.n) {
+			return &n.v, nil
+		}
+		return applyRows(&n.v, n.e, c.n, a, b)
+	}
+	n.floatLoop(a, b, c.n)
+	return &n.v, nil
+}
+
+// intLoop reports false where a result leaves int64.
+func (n *arithNode) intLoop(a, b *vec, rows int) bool {
+	n.v.reserve(vecInt, rows)
+	for i := range rows {
+		if a.null(i) || b.null(i) {
+			n.v.nulls = n.v.nulls.Set(i)
+			n.v.bits[i] = 0
+			continue
+		}
+		r, ok := intArithmetic(n.e.op, int64(a.bits[a.row(i)]), int64(b.bits[b.row(i)]))
+		if !ok {
+			return false
+		}
+		if r.IsNull() {
+			n.v.nulls = n.v.nulls.Set(i)
+		}
+		n.v.bits[i] = r.bits
+	}
+	return true
+}
+
+func (n *arithNode) floatLoop(a, b *vec, rows int) {
+	n.v.reserve(vecFloat, rows)
+	clean := a.noNulls(rows) && b.noNulls(rows)
+	for i := range rows {
+		if !clean && (a.null(i) || b.null(i)) {
+			n.v.nulls = n.v.nulls.Set(i)
+			n.v.bits[i] = 0
+			continue
+		}
+		x, y := a.number(i), b.number(i)
+		var r float64
+		switch n.e.op {
+		case opAdd:
+			r = x + y
+		case opSub:
+			r = x - y
+		case opMul:
+			r = x * y
+		default:
+			if y == 0 {
+				n.v.nulls = n.v.nulls.Set(i)
+				n.v.bits[i] = 0
+				continue
+			}
+			r = x / y
+		}
+		n.v.bits[i] = math.Float64bits(r) // NaN reads as null
+	}
+}
+
+// logicNode is AND and OR of three-valued conditions.
+type logicNode struct {
+	or   bool
+	a, b node
+	v    vec
+}
+
+func (n *logicNode) eval(c *chunk) (*vec, error) {
+	a, err := n.a.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.b.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	n.v.reserve(vecInt, c.n)
+	for i := range c.n {
+		at, an := rowTruth(a, i)
+		bt, bn := rowTruth(b, i)
+		switch {
+		case !an && at == n.or, !bn && bt == n.or:
+			n.v.bits[i] = 0
+			if n.or {
+				n.v.bits[i] = 1
+			}
+		case an || bn:
+			n.v.nulls = n.v.nulls.Set(i)
+			n.v.bits[i] = 0
+		default:
+			n.v.bits[i] = 1
+			if n.or {
+				n.v.bits[i] = 0
+			}
+		}
+	}
+	return &n.v, nil
+}
+
+// rowTruth returns a row as a condition sees it.
+func rowTruth(v *vec, i int) (isTrue, isNull bool) {
+	if v.null(i) {
+		return false, true
+	}
+	switch v.kind {
+	case vecInt:
+		return v.bits[v.row(i)] != 0, false
+	case vecFloat:
+		return v.number(i) != 0, false
+	}
+	return v.value(i).truth()
+}
+
+// textNode is LIKE, GLOB or IN of one text against constants.
+type textNode struct {
+	e    *expr
+	a    node
+	rest []*vec
+	v    vec
+	memo dictMemo
+}
+
+func (n *textNode) eval(c *chunk) (*vec, error) {
+	a, err := n.a.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	if a.kind != vecText || a.dict == nil || a.con {
+		return applyRows(&n.v, n.e, c.n, append([]*vec{a}, n.rest...)...)
+	}
+	args := make([]Value, 1+len(n.rest))
+	for i, r := range n.rest {
+		args[i+1] = r.value(0)
+	}
+	return n.memo.eval(c, &n.v, a, func(s string) Value {
+		args[0] = TextValue(s)
+		v, _ := apply(n.e, args)
+		return v
+	}, n.e.op)
+}
+
+// bucketNode is bucket() of a time column.
+type bucketNode struct {
+	b      *bucketer
+	a      node
+	v      vec
+	lo, hi int64
+}
+
+func (n *bucketNode) eval(c *chunk) (*vec, error) {
+	a, err := n.a.eval(c)
+	if err != nil {
+		return nil, err
+	}
+	kind := vecTime
+	if n.b.w.wholeSeconds() {
+		kind = vecBucket
+	}
+	n.v.reserve(kind, c.n)
+	for i, x := range a.bits[:c.n] {
+		t := int64(x)
+		if t < n.lo || t >= n.hi {
+			n.lo, n.hi = n.b.bounds(t)
+		}
+		n.v.bits[i] = uint64(n.lo)
+	}
+	return &n.v, nil
+}
+
+// valueNode computes an expression value by value, for what has no loop.
+type valueNode struct {
+	e      *expr
+	leaves map[*expr]node
+	at     map[*expr]*vec
+	v      vec
+}
+
+func (n *valueNode) eval(c *chunk) (*vec, error) {
+	for e, leaf := range n.leaves {
+		v, err := leaf.eval(c)
+		if err != nil {
+			return nil, err
+		}
+		n.at[e] = v
+	}
+	n.v.reserveAny(c.n)
+	row := 0
+	slot := func(e *expr) Value { return n.at[e].value(row) }
+	for row = range c.n {
+		v, err := evalExpr(n.e, slot)
+		if err != nil {
+			return nil, err
+		}
+		n.v.vals[row] = v
+	}
+	return &n.v, nil
+}
+
+// compile makes the node of a bound expression, for one worker.
+func (w *worker) compile(e *expr) node {
+	switch e.op {
+	case opConst:
+		return constNode{constVec(e.val)}
+	case opColumn:
+		return w.columnNode(&w.plan.rel.columns[e.index])
+	case opEq, opNe, opLt, opLe, opGt, opGe, opIs, opIsNot:
+		return w.compareNode(e)
+	case opAdd, opSub, opMul, opDiv:
+		return &arithNode{e: e, a: w.compile(e.args[0]), b: w.compile(e.args[1])}
+	case opAnd, opOr:
+		return &logicNode{or: e.op == opOr, a: w.compile(e.args[0]), b: w.compile(e.args[1])}
+	case opLike, opNotLike, opGlob, opNotGlob, opIn, opNotIn:
+		n := &textNode{e: e, a: w.compile(e.args[0])}
+		for _, a := range e.args[1:] {
+			if a.op != opConst {
+				return w.valueNode(e)
+			}
+			n.rest = append(n.rest, constVec(a.val))
+		}
+		if len(n.rest) == 0 {
+			return w.valueNode(e)
+		}
+		return n
+	case opFunc:
+		if b, t := w.plan.timeBucket(e); b != nil {
+			return &bucketNode{b: b, a: w.columnNode(&w.plan.rel.columns[t.index])}
+		}
+	}
+	return w.valueNode(e)
+}
+
+func (w *worker) compareNode(e *expr) node {
+	n := &compareNode{e: e}
+	a, b := e.args[0], e.args[1]
+	if a.op == opConst && b.op != opConst && (b.op == opColumn) {
+		// Put the constant to the right, where the loops look for it.
+		c := *e
+		c.op, c.args = mirror(e.op), []*expr{b, a}
+		n.e, a, b = &c, b, a
+	}
+	if exprAffinity(a) == affText && b.op == opConst && !b.val.IsNull() && a.op == opColumn {
+		if w.plan.rel.columns[a.index].isTime() && b.val.Kind != Blob {
+			n.bound, n.exact = timeBound(string(b.val.AppendText(nil)))
+			n.timed = true
+		}
+	}
+	if b.op == opConst && a.op == opColumn {
+		// What the affinity does to a constant can be done once.
+		if f := comparisonAffinity(exprAffinity(a), exprAffinity(b)); f != affNone {
+			k := *b
+			k.val = applyAffinity(b.val, f)
+			b = &k
+		}
+	}
+	n.a, n.b = w.compile(a), w.compile(b)
+	return n
+}
+
+func (w *worker) valueNode(e *expr) node {
+	n := &valueNode{e: e, leaves: map[*expr]node{}, at: map[*expr]*vec{}}
+	e.walk(func(x *expr) bool {
+		if x.op == opColumn {
+			n.leaves[x] = w.compile(x)
+		}
+		return true
+	})
+	return n
+}
+
+func (w *worker) columnNode(c *relationColumn) node {
+	switch c.source {
+	case fromTime:
+		return &timeNode{}
+	case fromReceived:
+		return &timeNode{received: true}
+	case fromVersion:
+		return &versionNode{}
+	case fromField:
+		return &fieldNode{column: w.fieldAt(c.field.Name)}
+	}
+	return &tagNode{text: w.seriesText(c)}
+}
+
+// fieldAt returns where the named column stands in the sections that are read.
+func (w *worker) fieldAt(name string) int {
+	for i, n := range w.columns {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
