@@ -103,8 +103,14 @@ func (m *Mosquitto) Log() string {
 func (m *Mosquitto) start() bool {
 	m.tb.Helper()
 	cmd := exec.Command(m.binary, "-c", m.config())
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Start(); err != nil {
+	console, err := os.OpenFile(m.logFile(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		m.tb.Fatalf("open mosquitto's log: %v", err)
+	}
+	cmd.Stdout, cmd.Stderr = console, console
+	err = cmd.Start()
+	_ = console.Close() // the child has its own
+	if err != nil {
 		m.tb.Fatalf("start mosquitto: %v", err)
 	}
 	exited := make(chan struct{})

@@ -198,7 +198,7 @@ func (l *link) handshake() error {
 		l.end += got
 		l.s.stats.bytesIn.Add(uint64(got))
 		switch {
-		case got > 0:
+		case got > 0 || err == nil:
 		case errors.Is(err, io.EOF):
 			return errNoConnack
 		default:

@@ -176,9 +176,7 @@ func TestMosquittoDeliversAndIsAcknowledged(t *testing.T) {
 				testkit.Eventually(t, "the broker has every acknowledgement", func() bool { return s.Status().InFlight == 0 })
 				if qos == 2 {
 					testkit.Eventually(t, "every id is released", func() bool {
-						n := 0
-						sink.see(func() { n = len(sink.released) })
-						return n == 50
+						return len(sink.releases()) == 50
 					})
 				}
 				if st := s.Status(); st.Version.String() != v {

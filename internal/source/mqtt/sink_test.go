@@ -154,6 +154,32 @@ func (r *recorder) count() int {
 	return len(r.got)
 }
 
+// token returns the last token that was handed over.
+func (r *recorder) token() (v uint64) {
+	r.see(func() { v = r.last })
+	return v
+}
+
+func (r *recorder) confirmed() (v uint64) {
+	r.see(func() { v = r.confirm })
+	return v
+}
+
+func (r *recorder) confirmations() (v int) {
+	r.see(func() { v = r.confirms })
+	return v
+}
+
+func (r *recorder) wasReset() (v int) {
+	r.see(func() { v = r.resets })
+	return v
+}
+
+func (r *recorder) releases() (v []uint16) {
+	r.see(func() { v = append(v, r.released...) })
+	return v
+}
+
 // see calls f with the lock held.
 func (r *recorder) see(f func()) {
 	r.mu.Lock()
