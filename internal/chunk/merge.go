@@ -21,13 +21,27 @@ type Merger struct {
 	lo, hi   telemetry.SeriesRef
 	arrivals Arrivals
 
-	order  []uint64 // section << 32 | row, sorted by series, then arrival
-	starts []uint32 // by series - lo: where its rows begin in order
-	texts  []mergeText
-	times  []int64
-	out    telemetry.Section
-	at     int // next row of order
-	sorted int // rows of order that are in order of time too
+	order []uint64     // section << 32 | row, sorted by series, then arrival
+	runs  []mergeRun   // the series in order
+	count []uint32     // by series - lo, while sorting
+	texts []mergeText  // by column
+	bits  [][][]uint64 // by column and section
+	out   telemetry.Section
+
+	// What Next has not given yet: rows in their final order, with what was
+	// looked up to sort them.
+	run     int // of runs, the next
+	at      int // of order, the next
+	given   int // of pending, already
+	pending []uint64
+	times   []int64
+	refs    []telemetry.SeriesRef
+}
+
+// mergeRun is the rows of one series in order.
+type mergeRun struct {
+	series telemetry.SeriesRef
+	rows   uint32
 }
 
 // mergePart is a section, with the rows of it that count.
@@ -41,11 +55,12 @@ func (p *mergePart) skip(i int) bool {
 	return !p.all && (p.sec.Time[i] < p.from || p.sec.Time[i] > p.to)
 }
 
-// mergeText joins the dictionaries of one column of all sections.
+// mergeText is what all sections have in common in a column.
 type mergeText struct {
+	nulls bool // some row is null; of all columns
 	plain bool // some section is plain, or there are too many texts
 	dict  []string
-	remap [][]uint32 // a section each
+	remap [][]uint32 // a section each; nil where its codes are those of all
 }
 
 // NewMerger returns a Merger for the rows of one table version.
@@ -104,7 +119,7 @@ func (m *Merger) Arrivals() *Arrivals {
 // Reset forgets the rows and keeps the memory.
 func (m *Merger) Reset() {
 	clear(m.parts)
-	m.parts, m.rows, m.order, m.at, m.sorted = m.parts[:0], 0, m.order[:0], 0, 0
+	m.parts, m.rows, m.order = m.parts[:0], 0, m.order[:0]
 	m.arrivals = Arrivals{entries: m.arrivals.entries[:0]}
 	m.texts = m.texts[:0]
 }
@@ -129,16 +144,22 @@ func (m *Merger) Merge(yield func(*telemetry.Section) error) error {
 func (m *Merger) Source() Source {
 	m.sort()
 	m.joinTexts()
-	m.at, m.sorted = 0, 0
+	m.bits = m.bits[:0]
+	for c := range m.table.Columns {
+		bits := make([][]uint64, len(m.parts))
+		for p := range m.parts {
+			bits[p] = m.parts[p].sec.Columns[c].Bits
+		}
+		m.bits = append(m.bits, bits)
+	}
+	m.run, m.at, m.given, m.pending = 0, 0, 0, m.pending[:0]
+	m.times, m.refs = m.times[:0], m.refs[:0]
 	return (*mergerSource)(m)
 }
 
 // sort orders rows by series, keeping the order of arrival. Refs are dense, so
 // that counting them is one pass and placing them another.
 func (m *Merger) sort() {
-	if len(m.order) == m.rows {
-		return
-	}
 	m.order = grow(m.order, m.rows)
 	span := 0
 	if m.rows > 0 {
@@ -148,24 +169,30 @@ func (m *Merger) sort() {
 		m.sortSparse()
 		return
 	}
-	m.starts = grow(m.starts, span+1)
-	clear(m.starts)
+	m.count = grow(m.count, span)
+	clear(m.count)
 	for p := range m.parts {
 		part := &m.parts[p]
 		for i, ref := range part.sec.Series {
-			if !part.skip(i) {
-				m.starts[ref-m.lo+1]++
+			if part.all || !part.skip(i) {
+				m.count[ref-m.lo]++
 			}
 		}
 	}
-	for i := 1; i < len(m.starts); i++ {
-		m.starts[i] += m.starts[i-1]
+	m.runs = m.runs[:0]
+	start := uint32(0)
+	for i, n := range m.count {
+		if n > 0 {
+			m.runs = append(m.runs, mergeRun{m.lo + telemetry.SeriesRef(i), n})
+			m.count[i] = start // from here on where its next row goes
+			start += n
+		}
 	}
 	for p := range m.parts {
 		part := &m.parts[p]
 		for i, ref := range part.sec.Series {
-			if !part.skip(i) {
-				at := &m.starts[ref-m.lo]
+			if part.all || !part.skip(i) {
+				at := &m.count[ref-m.lo]
 				m.order[*at] = uint64(p)<<32 | uint64(i)
 				*at++
 			}
@@ -188,6 +215,14 @@ func (m *Merger) sortSparse() {
 	slices.SortFunc(m.order, func(a, b uint64) int {
 		return cmp.Or(cmp.Compare(m.series(a), m.series(b)), cmp.Compare(a, b))
 	})
+	m.runs = m.runs[:0]
+	for _, o := range m.order {
+		ref := m.series(o)
+		if n := len(m.runs); n == 0 || m.runs[n-1].series != ref {
+			m.runs = append(m.runs, mergeRun{series: ref})
+		}
+		m.runs[len(m.runs)-1].rows++
+	}
 }
 
 func (m *Merger) series(o uint64) telemetry.SeriesRef {
@@ -196,122 +231,132 @@ func (m *Merger) series(o uint64) telemetry.SeriesRef {
 
 func (m *Merger) time(o uint64) int64 { return m.parts[o>>32].sec.Time[uint32(o)] }
 
-// sortSeries orders the rows of the series that begins at m.sorted by time, and
-// drops overwritten ones. Most series are in order already.
-func (m *Merger) sortSeries() {
-	start := m.sorted
-	ref := m.series(m.order[start])
-	end := start
-	m.times = m.times[:0]
-	ordered, last := true, int64(math.MinInt64)
+// take moves the next series to what is pending, in order of time and without
+// overwritten rows. Most series are in order already.
+func (m *Merger) take() {
+	run := m.runs[m.run]
+	rows := m.order[m.at : m.at+int(run.rows)]
+	m.run++
+	m.at += len(rows)
+	from := len(m.pending)
 	overwrites := m.table.Identity == telemetry.IdentityTime
-	for end < len(m.order) && m.series(m.order[end]) == ref {
-		t := m.time(m.order[end])
-		ordered = ordered && (t > last || t == last && !overwrites)
-		last = t
-		end++
-	}
-	m.sorted = end
-	if ordered {
-		return
-	}
-	rows := m.order[start:end]
-	slices.SortStableFunc(rows, func(a, b uint64) int { return cmp.Compare(m.time(a), m.time(b)) })
-	if !overwrites {
-		return
-	}
-	// What is dropped leaves a hole in front of the series' other rows, so that
-	// nothing behind has to move.
-	keep := len(rows)
-	for i := len(rows) - 1; i >= 0; i-- {
-		if i < len(rows)-1 && m.time(rows[i]) == m.time(rows[keep]) {
-			continue
+	ordered := m.lookUpTimes(rows, overwrites)
+	if !ordered {
+		slices.SortStableFunc(rows, func(a, b uint64) int { return cmp.Compare(m.time(a), m.time(b)) })
+		if overwrites {
+			rows = m.lastOfEach(rows)
 		}
-		keep--
-		rows[keep] = rows[i]
+		m.times = m.times[:from]
+		m.lookUpTimes(rows, false)
 	}
-	for i := range keep {
-		rows[i] = dropped
+	m.pending = append(m.pending, rows...)
+	m.refs = slices.Grow(m.refs, len(rows))
+	for range rows {
+		m.refs = append(m.refs, run.series)
 	}
 }
 
-// dropped stands in the order for a row that another overwrote.
-const dropped = math.MaxUint64
+// lookUpTimes appends the times of rows, and reports whether they are in order.
+func (m *Merger) lookUpTimes(rows []uint64, strictly bool) bool {
+	ordered, last := true, int64(math.MinInt64)
+	m.times = slices.Grow(m.times, len(rows))
+	for i, o := range rows {
+		t := m.parts[o>>32].sec.Time[uint32(o)]
+		if t < last || strictly && t == last && i > 0 {
+			ordered = false
+		}
+		last = t
+		m.times = append(m.times, t)
+	}
+	return ordered
+}
+
+// lastOfEach keeps the last arrival of each time.
+func (m *Merger) lastOfEach(rows []uint64) []uint64 {
+	kept := rows[:0]
+	for i, o := range rows {
+		if i+1 == len(rows) || m.time(rows[i+1]) != m.time(o) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
 
 type mergerSource Merger
 
 // Next gives the next rows of the order.
 func (src *mergerSource) Next(dst *telemetry.Section) (bool, error) {
 	m := (*Merger)(src)
-	var rows []uint64
-	for len(rows) == 0 {
-		if m.at >= m.rows {
-			return false, nil
-		}
-		for m.sorted < m.rows && m.sorted-m.at < mergeRows {
-			m.sortSeries()
-		}
-		end := min(m.at+mergeRows, m.sorted)
-		rows = m.order[m.at:end]
-		m.at = end
-		if m.table.Identity == telemetry.IdentityTime {
-			for len(rows) > 0 && rows[0] == dropped {
-				rows = rows[1:]
-			}
-			if i := slices.Index(rows, dropped); i >= 0 {
-				m.at -= len(rows) - i
-				rows = rows[:i]
-			}
-		}
+	// What is left moves to the front when it is little beside what was given,
+	// so that a series of any length is moved once.
+	if left := len(m.pending) - m.given; left < mergeRows {
+		copy(m.pending, m.pending[m.given:])
+		copy(m.times, m.times[m.given:])
+		copy(m.refs, m.refs[m.given:])
+		m.pending, m.times, m.refs, m.given = m.pending[:left], m.times[:left], m.refs[:left], 0
 	}
-	m.gather(dst, rows)
+	for m.run < len(m.runs) && len(m.pending)-m.given < mergeRows {
+		m.take()
+	}
+	n := min(len(m.pending)-m.given, mergeRows)
+	if n == 0 {
+		return false, nil
+	}
+	m.gather(dst, n)
+	m.given += n
 	return true, nil
 }
 
-// gather fills dst with the rows, a column at a time.
-func (m *Merger) gather(dst *telemetry.Section, rows []uint64) {
-	resetSection(dst, m.table, len(rows), len(m.table.Columns), true)
+// gather fills dst with the first n pending rows, a column at a time.
+func (m *Merger) gather(dst *telemetry.Section, n int) {
+	resetSection(dst, m.table, n, len(m.table.Columns), true)
+	copy(dst.Series, m.refs[m.given:])
+	copy(dst.Time, m.times[m.given:])
+	rows := m.pending[m.given : m.given+n]
 	for i, o := range rows {
-		sec, row := m.parts[o>>32].sec, uint32(o)
-		dst.Series[i] = sec.Series[row]
-		dst.Time[i] = sec.Time[row]
-		dst.Received[i] = sec.Received[row]
+		dst.Received[i] = m.parts[o>>32].sec.Received[uint32(o)]
 	}
 	for c := range dst.Columns {
 		v := &dst.Columns[c]
 		v.Reset(m.table.Columns[c].Type)
-		for i, o := range rows {
-			src := &m.parts[o>>32].sec.Columns[c]
-			if len(src.Nulls) > 0 && src.Nulls.Get(int(uint32(o))) {
-				v.Nulls = v.Nulls.Set(i)
+		if m.texts[c].nulls {
+			for i, o := range rows {
+				if m.parts[o>>32].sec.Columns[c].Nulls.Get(int(uint32(o))) {
+					v.Nulls = v.Nulls.Set(i)
+				}
 			}
 		}
-		if v.Type.Textual() {
+		if v.Type.Textual() && m.texts[c].plain {
 			m.gatherTexts(v, c, rows)
 			continue
 		}
-		v.Bits = grow(v.Bits, len(rows))
+		v.Bits = grow(v.Bits, n)
+		bits := m.bits[c]
 		for i, o := range rows {
-			v.Bits[i] = m.parts[o>>32].sec.Columns[c].Bits[uint32(o)]
+			v.Bits[i] = bits[o>>32][uint32(o)]
+		}
+		if v.Type.Textual() {
+			m.recode(v, c, rows)
+		}
+	}
+}
+
+// recode turns the codes of the sections into those of all.
+func (m *Merger) recode(v *telemetry.Vector, c int, rows []uint64) {
+	t := &m.texts[c]
+	v.Dict = t.dict
+	for i, o := range rows {
+		if remap := t.remap[o>>32]; remap != nil {
+			if v.Bits[i] < uint64(len(remap)) {
+				v.Bits[i] = uint64(remap[v.Bits[i]])
+			} else {
+				v.Bits[i] = 0 // only nulls have no code
+			}
 		}
 	}
 }
 
 func (m *Merger) gatherTexts(v *telemetry.Vector, c int, rows []uint64) {
-	t := &m.texts[c]
-	if !t.plain {
-		v.Dict = t.dict
-		v.Bits = grow(v.Bits, len(rows))
-		for i, o := range rows {
-			src := &m.parts[o>>32].sec.Columns[c]
-			if v.Nulls.Get(i) {
-				v.Bits[i] = 0
-				continue
-			}
-			v.Bits[i] = uint64(t.remap[o>>32][src.Bits[uint32(o)]])
-		}
-		return
-	}
 	for i, o := range rows {
 		if !v.Nulls.Get(i) {
 			src, row := &m.parts[o>>32].sec.Columns[c], int(uint32(o))
@@ -331,17 +376,21 @@ func (m *Merger) joinTexts() {
 	m.texts = make([]mergeText, len(m.table.Columns))
 	for c := range m.texts {
 		t := &m.texts[c]
+		for p := range m.parts {
+			t.nulls = t.nulls || len(m.parts[p].sec.Columns[c].Nulls) > 0
+		}
 		if !m.table.Columns[c].Type.Textual() {
 			continue
 		}
 		codes := make(map[string]uint32)
 		for p := range m.parts {
 			src := &m.parts[p].sec.Columns[c]
-			if src.Dict == nil && countNulls(src.Nulls, m.parts[p].sec.Rows()) != m.parts[p].sec.Rows() {
+			if len(src.Dict) == 0 {
 				t.plain = true
 				break
 			}
 			remap := make([]uint32, len(src.Dict))
+			same := true
 			for i, text := range src.Dict {
 				code, ok := codes[text]
 				if !ok {
@@ -350,15 +399,16 @@ func (m *Merger) joinTexts() {
 					t.dict = append(t.dict, text)
 				}
 				remap[i] = code
+				same = same && code == uint32(i)
+			}
+			if same {
+				remap = nil
 			}
 			t.remap = append(t.remap, remap)
 			if len(t.dict) > maxDict {
 				t.plain = true
 				break
 			}
-		}
-		if len(t.dict) == 0 {
-			t.plain = true
 		}
 	}
 }
