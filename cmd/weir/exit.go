@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -62,15 +63,13 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintln(w, problems.Error())
 		fmt.Fprintf(w, "weir: %d mistake(s) in the configuration\n", len(problems))
 	case errors.As(err, &e):
-		plain := *e
-		plain.Hint = ""
-		text := plain.Error()
-		if err != error(e) { // it was wrapped: say by what
-			text = err.Error()
+		text, hint := err.Error(), e.Hint
+		if hint != "" { // it stands in the text as well
+			text = strings.Replace(text, " ("+hint+")", "", 1)
 		}
 		fmt.Fprintf(w, "weir: %s\n", text)
-		if e.Hint != "" && err == error(e) {
-			fmt.Fprintf(w, "hint: %s\n", e.Hint)
+		if hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", hint)
 		}
 	default:
 		fmt.Fprintf(w, "weir: %v\n", err)

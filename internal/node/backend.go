@@ -122,3 +122,12 @@ func (n *Node) Accept(ctx context.Context, file string, document []byte, breakin
 	}
 	return a, nil
 }
+
+// Replay implements control.Backend.
+func (n *Node) Replay(ctx context.Context, f control.Filter) (*control.Replayed, error) {
+	r, err := n.pipeline.Replay(ctx, storeFilter(f))
+	if err != nil {
+		return nil, err
+	}
+	return &control.Replayed{Tried: r.Seen, Stored: r.Stored, Kept: r.Stay, Readings: r.Readings, Duplicate: r.Duplicates}, nil
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/node/credentials"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -117,3 +118,18 @@ func (s *server) stop(ctx context.Context) error {
 	<-s.done
 	return err
 }
+
+// webUsers reads the users of the HTTP server; nil where none are configured.
+func webUsers(path string) (verifier, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no users means that everybody may read
+	}
+	u, err := credentials.Load(path)
+	if err != nil {
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, "read http.password_file", "%w", err)
+	}
+	return u, nil
+}
+
+// controlHandler answers the commands.
+func (n *Node) controlHandler() http.Handler { return control.Handler(n) }

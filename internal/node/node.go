@@ -16,7 +16,6 @@ import (
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/pipeline"
-	"github.com/weir-telemetry/weir/internal/query"
 	"github.com/weir-telemetry/weir/internal/schema"
 	"github.com/weir-telemetry/weir/internal/source/broker"
 	"github.com/weir-telemetry/weir/internal/source/mqtt"
@@ -45,7 +44,7 @@ type Node struct {
 	gate     *gate
 	registry *schema.Registry
 	pipeline *pipeline.Pipeline
-	engine   *query.Engine
+	queries  *querier
 	metrics  *prometheus.Registry
 
 	broker  *broker.Broker
@@ -120,7 +119,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.openSchemas(); err != nil {
 		return err
 	}
-	n.engine = newEngine(n.store, n.cfg.Config, sizes)
+	n.queries = newQuerier(n.store, n.cfg.Config, sizes, n.now)
 	n.metrics = newRegistry(n)
 	return nil
 }

@@ -96,6 +96,7 @@ func QuarantineReplay(ctx context.Context, e *Env, f control.Filter) error {
 		if err != nil {
 			return err
 		}
-		return e.printf("tried %d: %d stored, %d were stored already, %d stay in quarantine\n", r.Tried, r.Stored, r.Duplicate, r.Kept)
+		return e.printf("tried %d: %d stored (%d readings, and %d that were stored already), %d stay in quarantine\n",
+			r.Tried, r.Stored, r.Readings, r.Duplicate, r.Kept)
 	})
 }

@@ -119,7 +119,6 @@ type Store struct {
 type Query struct {
 	Timeout   Duration `key:"timeout" default:"60s" min:"10ms" doc:"The time after which a query is stopped."`
 	Memory    Size     `key:"memory" default:"auto" min:"1MB" doc:"Memory of one query for groups, sorting and temporary tables. auto: 64MB, or 256MB where the machine has 2 GB or more."`
-	Parallel  int      `key:"parallel" default:"0" min:"0" max:"1024" doc:"Goroutines that decode for one query; 0 is one per processor."`
 	MaxActive int      `key:"max_active" default:"4" min:"1" max:"1000" doc:"Queries that run at a time; more wait."`
 }
 

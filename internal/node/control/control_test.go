@@ -1,8 +1,10 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,6 +40,19 @@ func (f *fakeNode) Quarantined(_ context.Context, filter Filter, yield func(*Rec
 func (f *fakeNode) Replay(_ context.Context, filter Filter) (*Replayed, error) {
 	f.filter = filter
 	return &Replayed{Tried: 3, Stored: 2, Kept: 1}, nil
+}
+
+func (f *fakeNode) Query(_ context.Context, sql, format string, w io.Writer) error {
+	if strings.HasPrefix(sql, "bad") {
+		return telemetry.Errorf(telemetry.CodeInvalid, "parse", "no such thing\nat all")
+	}
+	if _, err := io.WriteString(w, strings.Repeat(sql+format+"\n", 10000)); err != nil {
+		return err
+	}
+	if strings.HasPrefix(sql, "torn") {
+		return telemetry.Errorf(telemetry.CodeLimit, "run", "too\nlong")
+	}
+	return nil
 }
 
 func (f *fakeNode) Accept(_ context.Context, file string, document []byte, breaking bool) (*Accepted, error) {
@@ -163,6 +178,20 @@ func TestADeadSocketIsReplacedAndMeansThatNoNodeRuns(t *testing.T) {
 			if _, err := os.Stat(path); err == nil {
 				t.Errorf("%s is left behind", path)
 			}
+		}
+	}
+}
+
+func TestRowsComeWholeOrWithTheirError(t *testing.T) {
+	c := serve(t, t.TempDir(), &fakeNode{})
+	for sql, want := range map[string]telemetry.Code{"good": "", "bad": telemetry.CodeInvalid, "torn": telemetry.CodeLimit} {
+		var out bytes.Buffer
+		err := c.Query(t.Context(), sql, "csv", &out)
+		if telemetry.CodeOf(err) != want {
+			t.Errorf("%s: %v, want %q", sql, err, want)
+		}
+		if got := strings.Count(out.String(), sql+"csv\n"); (sql == "bad") != (got == 0) {
+			t.Errorf("%s: %d lines", sql, got)
 		}
 	}
 }

@@ -42,7 +42,63 @@ func Handler(b Backend) *http.ServeMux {
 			return b.Accept(ctx, a.File, a.Document, a.Breaking)
 		})
 	})
+	mux.HandleFunc("POST /v1/query", func(w http.ResponseWriter, r *http.Request) {
+		var q queryRequest
+		if read(w, r, &q) {
+			runQuery(w, r, b, q)
+		}
+	})
 	return mux
+}
+
+type queryRequest struct {
+	SQL    string `json:"sql"`
+	Format string `json:"format"`
+}
+
+// queryEnd is the trailer that ends the rows: empty, or the error that cut them
+// short. A response without it was torn.
+const queryEnd = "Weir-End"
+
+// runQuery streams rows. Before the first byte an error has a status; after it,
+// the trailer tells.
+func runQuery(w http.ResponseWriter, r *http.Request, b Backend, q queryRequest) {
+	out := &firstByte{w: w}
+	err := b.Query(r.Context(), q.SQL, q.Format, out)
+	if err != nil && !out.written {
+		fail(w, err)
+		return
+	}
+	out.begin()
+	end := "ok"
+	if err != nil {
+		text, marshalled := json.Marshal(toWire(err))
+		if marshalled != nil {
+			text = []byte(`{"code":"internal","message":"the error cannot be told"}`)
+		}
+		end = string(text)
+	}
+	w.Header().Set(queryEnd, end)
+}
+
+// firstByte announces the trailer before the first byte.
+type firstByte struct {
+	w       http.ResponseWriter
+	written bool
+}
+
+func (f *firstByte) begin() {
+	if !f.written {
+		f.written = true
+		f.w.Header().Set("Trailer", queryEnd)
+		f.w.Header().Set("Content-Type", "application/octet-stream")
+		f.w.WriteHeader(http.StatusOK)
+	}
+}
+
+func (f *firstByte) Write(p []byte) (int, error) {
+	f.begin()
+	return f.w.Write(p)
 }
 
 type acceptRequest struct {
@@ -199,4 +255,46 @@ func (c *Client) Quarantined(ctx context.Context, f Filter, yield func(*Record) 
 			return nil
 		}
 	}
+}
+
+// Query implements Backend.
+func (c *Client) Query(ctx context.Context, sql, format string, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodPost, "/v1/query", queryRequest{sql, format})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	in := &reading{r: resp.Body}
+	if _, err := io.Copy(w, in); err != nil {
+		if in.err != nil {
+			return lost(in.err)
+		}
+		return err
+	}
+	switch end := resp.Trailer.Get(queryEnd); end {
+	case "ok":
+		return nil
+	case "":
+		return lost(io.ErrUnexpectedEOF)
+	default:
+		var e wireError
+		if err := json.Unmarshal([]byte(end), &e); err != nil {
+			return lost(err)
+		}
+		return e.err()
+	}
+}
+
+// reading tells errors of the connection from those of the writer.
+type reading struct {
+	r   io.Reader
+	err error
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
 }

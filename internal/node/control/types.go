@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -95,12 +96,13 @@ type Record struct {
 	Version   int              `json:"version,omitempty"`
 }
 
-// Replayed is what a replay did. Tried is the sum of all others.
+// Replayed is what a replay did. Tried = Stored + Kept.
 type Replayed struct {
-	Tried     int `json:"tried"`
-	Stored    int `json:"stored"`    // became readings
-	Duplicate int `json:"duplicate"` // were readings already
-	Kept      int `json:"kept"`      // still wrong, still in quarantine
+	Tried     int `json:"tried"`     // records that matched
+	Stored    int `json:"stored"`    // of those: valid now, and gone from quarantine
+	Kept      int `json:"kept"`      // of those: still wrong
+	Readings  int `json:"readings"`  // that were stored
+	Duplicate int `json:"duplicate"` // readings that were stored already
 }
 
 // Accepted is what accepting a schema document did.
@@ -124,6 +126,8 @@ type Backend interface {
 	// Accept records a schema document. Where it breaks the stored table it is
 	// refused with CodeConflict, or, with breaking, opens a new table.
 	Accept(ctx context.Context, file string, document []byte, breaking bool) (*Accepted, error)
+	// Query runs one statement and writes its rows as table, json or csv.
+	Query(ctx context.Context, sql, format string, w io.Writer) error
 }
 
 // status of an error code in HTTP.
