@@ -48,14 +48,13 @@ const idleAfter = 5 * time.Second
 // Run commits what the lanes gather until Close has drained them, or until ctx
 // ends, which abandons what is not durable yet. It is called once.
 func (p *Pipeline) Run(ctx context.Context) error {
-	hard, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p.hardStop.Store(&cancel)
+	defer p.kill()
+	defer context.AfterFunc(ctx, p.kill)()
 	p.running.Store(true)
 	defer close(p.stopped)
 
 	l := &loop{
-		p: p, ctx: hard,
+		p: p, ctx: p.hard,
 		durable: make(chan *commit),
 		done:    make(chan result, 1),
 		timer:   stoppedTimer(),
@@ -67,7 +66,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	go func() {
 		defer close(finished)
 		for c := range l.durable {
-			l.done <- result{c, p.makeDurable(hard, c)}
+			l.done <- result{c, p.makeDurable(p.hard, c)}
 		}
 	}()
 	l.run()

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"math"
+	"math/bits"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -29,11 +30,18 @@ import (
 // confirmed a message that was new on this connection: what was not sent again by
 // then had been acknowledged.
 //
-// The table is open addressing with the id as its own hash (brokers count ids up),
-// 24 bytes an entry, and nothing at all for a session without entries.
+// The table is open addressing, 24 bytes an entry, and nothing at all for a session
+// without entries. Brokers count ids up, so the hash spreads neighbours: in one long
+// cluster every removal would walk to its end.
 type ledger struct {
 	slots []ledgerEntry
 	n     int
+	shift uint8 // 32 less the bits of an index
+}
+
+// home is where the search for an id begins (Knuth's multiplicative hashing).
+func (l *ledger) home(id uint16) int {
+	return int(uint32(id) * 2654435769 >> l.shift)
 }
 
 type ledgerEntry struct {
@@ -54,7 +62,7 @@ func (l *ledger) find(id uint16) *ledgerEntry {
 		return nil
 	}
 	mask := len(l.slots) - 1
-	for i := int(id) & mask; ; i = (i + 1) & mask {
+	for i := l.home(id); ; i = (i + 1) & mask {
 		e := &l.slots[i]
 		if e.qos == 0 {
 			return nil
@@ -79,7 +87,7 @@ func (l *ledger) put(e ledgerEntry) {
 
 func (l *ledger) insert(e ledgerEntry) {
 	mask := len(l.slots) - 1
-	i := int(e.id) & mask
+	i := l.home(e.id)
 	for l.slots[i].qos != 0 {
 		i = (i + 1) & mask
 	}
@@ -90,6 +98,7 @@ func (l *ledger) insert(e ledgerEntry) {
 func (l *ledger) resize(size int) {
 	old := l.slots
 	l.slots, l.n = make([]ledgerEntry, size), 0
+	l.shift = uint8(33 - bits.Len(uint(size)))
 	for _, e := range old {
 		if e.qos != 0 {
 			l.insert(e)
@@ -104,7 +113,7 @@ func (l *ledger) drop(id uint16) bool {
 		return false
 	}
 	mask := len(l.slots) - 1
-	i := int(id) & mask
+	i := l.home(id)
 	for &l.slots[i] != e {
 		i = (i + 1) & mask
 	}
@@ -118,7 +127,7 @@ func (l *ledger) drop(id uint16) bool {
 				l.shrink()
 				return true
 			}
-			home := int(l.slots[j].id) & mask
+			home := l.home(l.slots[j].id)
 			if (j-home)&mask >= (j-i)&mask {
 				break
 			}
@@ -131,7 +140,7 @@ func (l *ledger) drop(id uint16) bool {
 // shrink gives memory back when few entries are left.
 func (l *ledger) shrink() {
 	switch {
-	case l.n == 0 && len(l.slots) > 16*ledgerMin:
+	case l.n == 0 && len(l.slots) > ledgerMin:
 		l.slots = nil
 	case len(l.slots) > 16*ledgerMin && l.n*16 < len(l.slots):
 		l.resize(len(l.slots) / 4)

@@ -37,7 +37,8 @@ type Pipeline struct {
 	replaying chan struct{} // capacity 1: one replay at a time
 
 	running  atomic.Bool
-	hardStop atomic.Pointer[context.CancelFunc]
+	hard     context.Context // ends when what is not durable is abandoned
+	kill     context.CancelFunc
 	stopping atomic.Bool   // the intake is closed
 	stop     chan struct{} // closed when stopping
 	stopped  chan struct{} // closed when Run returns
@@ -73,6 +74,7 @@ func New(cfg Config, st store.Store, logger *slog.Logger) *Pipeline {
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),
 	}
+	p.hard, p.kill = context.WithCancel(context.Background())
 	p.commits.init()
 	p.budget.limit = int64(p.cfg.BufferBytes)
 	p.quantum = max(1, min(64<<10, int64(p.cfg.BufferBytes/(4*p.cfg.Lanes))))
@@ -107,14 +109,16 @@ func signal(c chan struct{}) {
 // stays unacknowledged, and ctx's error is returned with how much that was. Close waits for Run.
 func (p *Pipeline) Close(ctx context.Context) error {
 	p.closeIntake()
-	if !p.running.Load() {
+	if !p.running.Load() && p.waiting() == 0 {
 		return nil
 	}
 	select {
 	case <-p.stopped:
 	case <-ctx.Done():
-		(*p.hardStop.Load())()
-		<-p.stopped
+		p.kill()
+		if p.running.Load() {
+			<-p.stopped
+		}
 	}
 	if n := p.waiting(); n > 0 {
 		return fmt.Errorf("drain the pipeline: %d messages stay unacknowledged: %w", n, context.Cause(ctx))
