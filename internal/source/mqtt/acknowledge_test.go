@@ -196,6 +196,7 @@ func TestAPingProvesWhatArrived(t *testing.T) {
 			t.Fatalf("confirmed %d, want %d: what went before the PINGREQ", sink.confirmed(), first)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		p.send(wire.AppendPingresp(nil))
 		synctest.Wait()
 		if sink.confirmed() != sink.token() {
