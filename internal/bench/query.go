@@ -1,0 +1,223 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/node/control"
+)
+
+// timedQuery is a query of the report.
+type timedQuery struct {
+	name, sql string
+	rows      int // that it must answer; 0: not checked
+}
+
+// timedQueries are asked of the readings of W1, all through a running node.
+var timedQueries = []timedQuery{
+	{"average of every hour and device", "select bucket('1h', time) as hour, device, avg(temperature) from env group by hour, device", 0},
+	{"one device, one-minute averages", "select bucket('1m', time) as minute, avg(temperature) from env where device = 'd00500' group by minute", 0},
+	{"one device, raw", "select time, temperature, humidity, pressure from env where device = 'd00500' order by time", 0},
+	{"global min, max, average", "select min(temperature), max(temperature), avg(temperature) from env", 1},
+	{"global average where another column is above a bound", "select avg(temperature) from env where humidity > 45", 1},
+	{"average by device", "select device, avg(temperature) from env group by device", 1000},
+	{"latest of every device", "select device, time, temperature from env_latest", 1000},
+	{"count", "select count(*) from env", 1},
+}
+
+// Queries loads a node with W1 readings and times queries through its local
+// socket, answers as CSV included.
+func Queries(ctx context.Context, o Options, runs int) error {
+	o.Workload, o.QoS = "w1", 1
+	if err := o.defaults(); err != nil {
+		return err
+	}
+	o.Duration = 0
+	dir, remove, err := o.tempDir()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	w, err := o.workload()
+	if err != nil {
+		return err
+	}
+	n, err := o.newNode(dir, w)
+	if err != nil {
+		return err
+	}
+	loaded, proc, err := o.feed(ctx, o.name("load"), n.dir, func(url string) (*process, error) {
+		err := n.start(&o, url, w.Filters(), "")
+		return n.proc, err
+	}, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = proc.stop() }()
+	if err := n.settle(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "Queries over %d W1 readings of %d devices (%.2f bytes a reading in data_dir), through the node's socket,\nwarm, median of %d; %s, %d processors\n\n",
+		loaded.Messages, o.Series, float64(diskUse(n.dir))/float64(loaded.Messages), runs, runtime.GOARCH, runtime.NumCPU())
+	fmt.Fprintf(o.Out, "| query | median | fastest | slowest | rows |\n|---|---|---|---|---|\n")
+	client, err := control.NewClient(ctx, n.dir)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for _, q := range timedQueries {
+		times, rows, err := timeQuery(ctx, client, q, runs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", q.sql, err)
+		}
+		slices.Sort(times)
+		fmt.Fprintf(o.Out, "| %s | %s | %s | %s | %d |\n", q.name, ms(times[len(times)/2]), ms(times[0]), ms(times[len(times)-1]), rows)
+	}
+	return nil
+}
+
+func timeQuery(ctx context.Context, client *control.Client, q timedQuery, runs int) (times []time.Duration, rows int, err error) {
+	var out bytes.Buffer
+	for i := range runs + 2 { // two to warm up
+		out.Reset()
+		start := time.Now()
+		if err := client.Query(ctx, q.sql, "csv", &out); err != nil {
+			return nil, 0, err
+		}
+		if i >= 2 {
+			times = append(times, time.Since(start))
+		}
+	}
+	rows = strings.Count(out.String(), "\n") - 1
+	if q.rows > 0 && rows != q.rows {
+		return nil, 0, fmt.Errorf("%d rows, want %d", rows, q.rows)
+	}
+	return times, rows, nil
+}
+
+// settle waits until the node has nothing left to compact, or 30 s.
+func (n *benchNode) settle(ctx context.Context) error {
+	last := -1.0
+	for range 60 {
+		debt := n.gauges(ctx)["debt_bytes"]
+		if debt == last {
+			return nil
+		}
+		last = debt
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d.Nanoseconds())/1e6) }
+
+// Report runs everything that docs/benchmarks.md quotes.
+func Report(ctx context.Context, o Options, short bool) error {
+	length := func(d time.Duration) time.Duration {
+		if short {
+			return max(2*time.Second, d/30)
+		}
+		return d
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	run := func(f func(context.Context, Options) (*Result, error), change func(*Options)) (*Result, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p := o
+		p.QoS = 1
+		change(&p)
+		r, err := f(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		r.Print(o.Out)
+		fmt.Fprintln(o.Out)
+		return r, nil
+	}
+
+	fmt.Fprintf(o.Out, "## Ingest, flat out\n\n```\n")
+	node, err := run(Node, func(o *Options) { o.Duration = length(time.Minute) })
+	if err != nil {
+		return err
+	}
+	floor, err := run(Floor, func(o *Options) { o.Duration = length(30 * time.Second) })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "```\n\nThe node reaches %.2f of the minimal program.\n\n", node.Rate()/floor.Rate())
+
+	fmt.Fprintf(o.Out, "## Ingest at a rate\n\n")
+	if sync, err := probeSync(".", 500); err == nil {
+		fmt.Fprintf(o.Out, "An append of 4 KB with fsync on this disk: p50 %v, p99 %v.\n\n", sync.percentile(0.5), sync.percentile(0.99))
+	}
+	fmt.Fprintf(o.Out, "```\n")
+	for _, rate := range []float64{50_000, 5_000} {
+		if _, err := run(Node, func(o *Options) { o.Rate, o.Duration = rate, length(10*time.Minute) }); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(o.Out, "```\n\n## Series\n\n```\n")
+	var few *Result
+	for _, series := range []int{1_000, 1_000_000} {
+		r, err := run(Node, func(o *Options) { o.Series, o.Duration = series, length(30*time.Second) })
+		if err != nil {
+			return err
+		}
+		if few == nil {
+			few = r
+			continue
+		}
+		fmt.Fprintf(o.Out, "cost of a message with 1,000,000 series: %.2f of that with 1,000\n", r.CPUPerMessage()/few.CPUPerMessage())
+	}
+	if _, err := run(Node, func(o *Options) { o.Workload, o.Duration = "w2", length(30*time.Second) }); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(o.Out, "```\n\n## Embedded broker, 100 clients\n\n```\n")
+	var rates [2]float64
+	for i, f := range []func(context.Context, Options) (*Result, error){Broker, Mochi} {
+		r, err := run(f, func(o *Options) { o.Clients, o.Duration = 100, length(20*time.Second) })
+		if err != nil {
+			return err
+		}
+		rates[i] = r.Rate()
+	}
+	fmt.Fprintf(o.Out, "```\n\nThe embedded broker, acknowledging after the commit, takes %.2f of what mochi alone accepts.\n\n", rates[0]/rates[1])
+
+	fmt.Fprintf(o.Out, "## Bytes written to the device per reading\n\n| messages/s | commit_interval 2ms | commit_interval 1s |\n|---|---|---|\n")
+	for _, rate := range []float64{1, 10, 100, 5000} {
+		var per [2]float64
+		for i, interval := range []string{"2ms", "1s"} {
+			p := o
+			p.QoS, p.Rate, p.CommitInterval = 1, rate, interval
+			p.Duration = length(time.Minute)
+			r, err := Node(ctx, p)
+			if err != nil {
+				return err
+			}
+			per[i] = float64(r.Written) / float64(r.Messages)
+		}
+		fmt.Fprintf(o.Out, "| %.0f | %.0f | %.0f |\n", rate, per[0], per[1])
+	}
+
+	fmt.Fprintf(o.Out, "\n## Queries\n\n")
+	p := o
+	p.Count = 5_000_000
+	if short {
+		p.Count = 200_000
+	}
+	return Queries(ctx, p, 20)
+}
