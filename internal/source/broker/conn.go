@@ -137,6 +137,9 @@ func (c *conn) Read(p []byte) (int, error) {
 // step handles the packet at the front of the buffer. It returns true when the
 // buffer ends before the packet does; need says how much there must be then.
 func (c *conn) step() (more bool, err error) {
+	if c.phase == awaitConnect && c.r < c.w && c.buf[c.r] != byte(wire.CONNECT)<<4 { // [MQTT-3.1.0-1]
+		return false, &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.1.0-1", Text: "the first packet is not CONNECT"}
+	}
 	h, n, err := wire.ReadHeader(c.buf[c.r:c.w])
 	if err != nil {
 		return false, err
@@ -362,7 +365,13 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.closing.Load() {
 		return 0, errClosed
 	}
-	c.append(func(out []byte) []byte { return append(out, p...) })
+	c.mu.Lock()
+	if c.greeting { // this is the CONNACK: from here on it may be told why it is disconnected
+		c.greeting, c.speaks5 = false, c.version >= wire.V5
+	}
+	c.out = append(c.outLocked(), p...)
+	c.mu.Unlock()
+	c.kick()
 	return len(p), nil
 }
 
@@ -376,13 +385,14 @@ func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // output is where packets to the client are collected.
 type output struct {
-	mu      sync.Mutex
-	cond    sync.Cond // room in the output, acknowledgements done, closed
-	out     []byte
-	speaks5 bool
-	reading bool // the reader handles what it read
-	halted  bool // the reader is to stop
-	broken  bool // the socket is closed
+	mu       sync.Mutex
+	cond     sync.Cond // room in the output, acknowledgements done, closed
+	out      []byte
+	speaks5  bool // it takes DISCONNECT and reasons
+	greeting bool // CONNACK is about to be written
+	reading  bool // the reader handles what it read
+	halted   bool // the reader is to stop
+	broken   bool // the socket is closed
 	acks
 	closing atomic.Bool
 	work    atomic.Uint32 // kicks that the writer has not seen

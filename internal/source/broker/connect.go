@@ -26,9 +26,6 @@ type connectInfo struct {
 // onConnect judges a CONNECT, takes the client id over from another connection,
 // and gives mochi a CONNECT without what is handled here: will and credentials.
 func (c *conn) onConnect(h wire.Header, body []byte) error {
-	if h.Type() != wire.CONNECT { // [MQTT-3.1.0-1]
-		return &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.1.0-1", Text: "the first packet is not CONNECT"}
-	}
 	var p wire.Connect
 	err := wire.ParseConnect(&p, h.First, body)
 	c.version = p.Version
@@ -51,9 +48,6 @@ func (c *conn) onConnect(h wire.Header, body []byte) error {
 	if err := c.b.takeOver(c); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.speaks5 = p.Version >= wire.V5
-	c.mu.Unlock()
 	p.Will, p.HasUser, p.HasPass = nil, false, false
 	p.Properties.Remove(wire.TopicAliasMaximum) // mochi would use aliases that we do not know of
 	p.Properties.Users = nil
@@ -161,6 +155,9 @@ func (c *conn) connack(cl *mqtt.Client, pk *packets.Packet) {
 	}
 	c.present = pk.SessionPresent
 	c.phase = accepted
+	c.mu.Lock()
+	c.greeting = true
+	c.mu.Unlock()
 	if cl.Properties.ProtocolVersion < 5 {
 		return
 	}
