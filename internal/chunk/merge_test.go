@@ -1,6 +1,7 @@
 package chunk_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
@@ -49,8 +50,13 @@ func TestMerger(t *testing.T) {
 }
 
 func BenchmarkMerger(b *testing.B) {
-	const rows, devices = 500_000, 1000
-	g := newW1(devices, 700)
+	for _, rows := range []int{50_000, 500_000, 2_000_000} {
+		b.Run(fmt.Sprint(rows), func(b *testing.B) { benchmarkMerger(b, rows) })
+	}
+}
+
+func benchmarkMerger(b *testing.B, rows int) {
+	g := newW1(1000, 700)
 	var secs []*telemetry.Section
 	for _, s := range g.sections(rows, 5000) {
 		f, err := chunk.OpenFrame(frameOf(b, s), chunk.FrameOptions{})
@@ -76,5 +82,5 @@ func BenchmarkMerger(b *testing.B) {
 		}
 		m.Arrivals()
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(rows), "ns/row")
 }
