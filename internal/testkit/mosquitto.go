@@ -99,6 +99,16 @@ func (m *Mosquitto) Log() string {
 	return string(b)
 }
 
+// Publish publishes one message at QoS 1 with mosquitto_pub; options are its own,
+// as "-r" or "--cafile".
+func (m *Mosquitto) Publish(topic, payload string, options ...string) {
+	m.tb.Helper()
+	args := append([]string{"-h", "127.0.0.1", "-p", strconv.Itoa(m.Port), "-q", "1", "-t", topic, "-m", payload}, options...)
+	if out, err := exec.Command(Binary(m.tb, "mosquitto_pub"), args...).CombinedOutput(); err != nil {
+		m.tb.Fatalf("mosquitto_pub: %v: %s\n%s", err, out, m.Log())
+	}
+}
+
 // start runs the broker and reports whether it listens.
 func (m *Mosquitto) start() bool {
 	m.tb.Helper()

@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,5 +188,258 @@ func TestMosquittoDeliversAndIsAcknowledged(t *testing.T) {
 				stop()
 			})
 		}
+	}
+}
+
+func TestMosquittoOverTLS(t *testing.T) {
+	ca := testkit.NewAuthority(t)
+	serverCert, serverKey := ca.Issue("server")
+	clientCert, clientKey := ca.Issue("node")
+	m := testkit.StartMosquitto(t, "cafile "+ca.CAFile, "certfile "+serverCert, "keyfile "+serverKey, "require_certificate true", "use_identity_as_username true")
+	url := "mqtts://" + m.Addr()
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			sink := &recorder{}
+			s, stop := start(t, Config{
+				URL: url, Topics: []string{"#"}, QoS: 1, Version: v, CAFile: ca.CAFile, CertFile: clientCert, KeyFile: clientKey,
+				Username: "node", // Mosquitto 2.0 takes the certificate's name instead
+			}, sink)
+			connected(t, s)
+			m.Publish("a", "over TLS", "--cafile", ca.CAFile, "--cert", clientCert, "--key", clientKey)
+			testkit.Eventually(t, "the message came", func() bool { return sink.count() == 1 })
+			stop()
+		})
+	}
+	for name, c := range map[string]struct {
+		change func(*Config)
+		reason string
+	}{
+		"a certificate of nobody we trust": {func(c *Config) { c.CAFile = "" }, "certificate"},
+		"a server of another name":         {func(c *Config) { c.ServerName = "elsewhere" }, "elsewhere"},
+		"no client certificate":            {func(c *Config) { c.CertFile, c.KeyFile = "", "" }, ""},
+		"a CA file that is none":           {func(c *Config) { c.CAFile = clientKey }, "no PEM certificate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{URL: url, Topics: []string{"#"}, CAFile: ca.CAFile, CertFile: clientCert, KeyFile: clientKey}
+			c.change(&cfg)
+			s, _ := start(t, cfg, &recorder{})
+			testkit.Eventually(t, "the source says why it is not connected", func() bool {
+				st := s.Status()
+				return !st.Connected && st.Counts.Failures > 0 && strings.Contains(st.Reason, c.reason)
+			})
+		})
+	}
+}
+
+func TestMosquittoAsksForAPassword(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "users")
+	if out, err := exec.Command(testkit.Binary(t, "mosquitto_passwd"), "-c", "-b", file, "ada", "secret").CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
+	}
+	m := testkit.StartMosquitto(t, "allow_anonymous false", "password_file "+file)
+	password := filepath.Join(dir, "password")
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			if err := os.WriteFile(password, []byte("wrong\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg := Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, Username: "ada", PasswordFile: password, RefusedMin: 100 * time.Millisecond}
+			s, stop := start(t, cfg, &recorder{})
+			testkit.Eventually(t, "the source says that it is refused", func() bool {
+				st := s.Status()
+				return !st.Connected && strings.Contains(st.Reason, "refuses") && strings.Contains(st.Reason, `"ada"`)
+			})
+			// The file is mended, and the source needs no restart.
+			if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			connected(t, s)
+			stop()
+		})
+	}
+}
+
+// The broker is killed and stopped in the middle of a stream; what it had
+// acknowledged to the publisher before an orderly stop arrives.
+func TestMosquittoRestartsInTheMiddleOfAStream(t *testing.T) {
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			m := testkit.StartMosquitto(t, "persistence true", "max_queued_messages 0")
+			sink := &recorder{}
+			s, stop := start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, StateDir: t.TempDir(), BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond}, sink)
+			connected(t, s)
+			sent := 0
+			for round := range 4 {
+				// Acknowledgements are held back while the broker goes down, so that it
+				// has to deliver again.
+				sink.see(func() { sink.held = round%2 == 0 })
+				newPublisher(t, m.Addr()).publish(1, numbered("a", sent, 500)...)
+				sent += 500
+				m.Restart()
+				sink.ackAll()
+				testkit.Eventually(t, "the source is back", func() bool { return s.Status().Counts.Reconnects == uint64(round+1) })
+			}
+			complete(t, sink, sent)
+			testkit.Eventually(t, "everything is acknowledged", func() bool { return s.Status().InFlight == 0 })
+			stop()
+			// Nothing is left in the session.
+			after := &recorder{}
+			s, _ = start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, ClientID: s.Status().ClientID}, after)
+			connected(t, s)
+			newPublisher(t, m.Addr()).publish(1, numbered("a", 0, 1)...)
+			testkit.Eventually(t, "the next message came", func() bool { return after.count() > 0 })
+			if got := after.messages(); len(got) != 1 || !s.Status().SessionPresent {
+				t.Errorf("%d messages were left in the session (present: %v)", len(got)-1, s.Status().SessionPresent)
+			}
+		})
+	}
+}
+
+// complete waits until every number below n came.
+func complete(tb testing.TB, sink *recorder, n int) {
+	tb.Helper()
+	missing := func() int {
+		seen := make(map[string]bool, n)
+		for _, g := range sink.messages() {
+			seen[g.payload] = true
+		}
+		return n - len(seen)
+	}
+	testkit.Eventually(tb, "every message came", func() bool { return missing() == 0 })
+}
+
+// An untouched Mosquitto queues 1,000 messages and has 20 in flight for a
+// subscriber of 3.1.1. The source stalls; what fits into these limits arrives,
+// nothing is acknowledged early, and the connection stays.
+func TestAStallBehindMosquittosDefaultLimits(t *testing.T) {
+	stall := 2 * time.Second
+	if testkit.Soak() {
+		stall = 10 * time.Second
+	}
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			m := testkit.StartMosquitto(t)
+			sink := &recorder{block: make(chan struct{})}
+			s, stop := start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, KeepAlive: time.Second}, sink)
+			connected(t, s)
+			const n = 1000
+			newPublisher(t, m.Addr()).publish(1, numbered("a", 0, n)...)
+			time.Sleep(stall) // the stall is the subject
+			if st := s.Status(); !st.Connected || !st.Stalled || st.Counts.Acks != 0 {
+				t.Errorf("after the stall: %+v", st)
+			}
+			sink.see(func() { close(sink.block); sink.block = nil })
+			complete(t, sink, n)
+			for i, g := range sink.messages() {
+				if g.payload != fmt.Sprint(i) {
+					t.Fatalf("message %d is %s: out of order or twice", i, g.payload)
+				}
+			}
+			testkit.Eventually(t, "everything is acknowledged", func() bool { return s.Status().InFlight == 0 })
+			if c := s.Status().Counts; c.Reconnects != 0 {
+				t.Errorf("counts %+v", c)
+			}
+			stop()
+		})
+	}
+}
+
+func TestTwoNodesShareASubscriptionOnMosquitto(t *testing.T) {
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			m := testkit.StartMosquitto(t)
+			sinks := []*recorder{{}, {}}
+			for _, sink := range sinks {
+				s, _ := start(t, Config{URL: m.URL(), Topics: []string{"#"}, ShareGroup: "weir", QoS: 1, Version: v}, sink)
+				connected(t, s)
+			}
+			newPublisher(t, m.Addr()).publish(1, numbered("a", 0, 500)...)
+			testkit.Eventually(t, "all messages came", func() bool { return sinks[0].count()+sinks[1].count() == 500 })
+			if sinks[0].count() == 0 || sinks[1].count() == 0 {
+				t.Errorf("%d and %d messages: not shared", sinks[0].count(), sinks[1].count())
+			}
+		})
+	}
+}
+
+func TestMosquittoEvictsTheSecondOfOneIdentifier(t *testing.T) {
+	m := testkit.StartMosquitto(t)
+	first, _ := start(t, Config{URL: m.URL(), Topics: []string{"#"}, ClientID: "twin", Version: "5"}, &recorder{})
+	connected(t, first)
+	second, _ := start(t, Config{URL: m.URL(), Topics: []string{"#"}, ClientID: "twin", Version: "5"}, &recorder{})
+	testkit.Eventually(t, "the first gives way and says why", func() bool {
+		st := first.Status()
+		return st.Stopped && strings.Contains(st.Reason, "0x8E")
+	})
+	connected(t, second)
+	if n := second.Status().Counts.Connects; n != 1 {
+		t.Errorf("the second connected %d times", n)
+	}
+}
+
+func TestMosquittoSendsWhatWasRetainedAndWhatIsTooLarge(t *testing.T) {
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			m := testkit.StartMosquitto(t)
+			m.Publish("kept", "21.5", "-r")
+			sink := &recorder{}
+			s, _ := start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v}, sink)
+			connected(t, s)
+			testkit.Eventually(t, "the retained value came", func() bool { return sink.count() == 1 })
+			newPublisher(t, m.Addr()).publish(1, wire.Publish{Topic: []byte("big"), Payload: make([]byte, 3<<20)}, wire.Publish{Topic: []byte("empty")})
+			testkit.Eventually(t, "all came", func() bool { return sink.count() == 3 })
+			got := sink.messages()
+			if !got[0].Retained || got[0].payload != "21.5" || got[1].Retained || got[1].Size != 3<<20 || len(got[1].payload) != 4<<10 || got[2].Size != 0 {
+				t.Errorf("got %d, %d, %d bytes", got[0].Size, got[1].Size, got[2].Size)
+			}
+			testkit.Eventually(t, "everything is acknowledged", func() bool { return s.Status().InFlight == 0 })
+			if c := s.Status().Counts; c.Reconnects != 0 || c.Oversized != 1 {
+				t.Errorf("counts %+v", c)
+			}
+		})
+	}
+}
+
+func TestMosquittoFreezesAndTheSourceNotices(t *testing.T) {
+	m := testkit.StartMosquitto(t)
+	s, _ := start(t, Config{URL: m.URL(), Topics: []string{"#"}, KeepAlive: time.Second, ConnectTimeout: time.Second, BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond}, &recorder{})
+	connected(t, s)
+	m.Pause()
+	testkit.Eventually(t, "the silence is noticed", func() bool { return !s.Status().Connected })
+	m.Resume()
+	connected(t, s)
+}
+
+func TestTheSessionAtMosquittoFollowsTheTopics(t *testing.T) {
+	for _, v := range versions {
+		t.Run("version "+v, func(t *testing.T) {
+			m := testkit.StartMosquitto(t)
+			cfg := Config{URL: m.URL(), Topics: []string{"a", "b"}, QoS: 1, Version: v, StateDir: t.TempDir()}
+			s, stop := start(t, cfg, &recorder{})
+			connected(t, s)
+			stop()
+			cfg.Topics = []string{"b", "c"} // a is left in the session
+			sink := &recorder{}
+			s, _ = start(t, cfg, sink)
+			connected(t, s)
+			p := newPublisher(t, m.Addr())
+			p.publish(1, numbered("a", 1, 1)...)
+			p.publish(1, numbered("b", 2, 1)...)
+			if err := s.SetTopics([]string{"b"}); err != nil {
+				t.Fatal(err)
+			}
+			testkit.Eventually(t, "c is unsubscribed", func() bool {
+				b, err := os.ReadFile(stateFile(cfg.StateDir, "mqtt"))
+				return err == nil && !strings.Contains(string(b), `"c"`)
+			})
+			p.publish(1, numbered("c", 3, 1)...)
+			p.publish(1, numbered("b", 4, 1)...)
+			testkit.Eventually(t, "the last message came", func() bool { return sink.count() >= 2 })
+			got := sink.messages()
+			if len(got) != 2 || got[0].payload != "2" || got[1].payload != "4" {
+				t.Errorf("got %+v", got)
+			}
+		})
 	}
 }
