@@ -7,10 +7,6 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// canonFunc rewrites a text that names a time to the form of time columns. The
-// binder puts it where a time column is compared with something computed.
-const canonFunc = "_canon"
-
 // aggregates are the aggregate functions of the executor.
 var aggregates = map[string]bool{
 	"count": true, "sum": true, "total": true, "avg": true, "min": true, "max": true,
@@ -162,14 +158,7 @@ func (b *binder) call(e *expr) (*expr, error) {
 	if !ok || len(e.args) < n[0] || len(e.args) > n[1] {
 		return nil, &unsupported{fmt.Sprintf("the function %s", e.name)}
 	}
-	switch e.name {
-	case "min", "max", "nullif":
-		for _, a := range e.args {
-			if b.isTime(a) {
-				return nil, &unsupported{fmt.Sprintf("%s of a time", e.name)}
-			}
-		}
-	case "bucket":
+	if e.name == "bucket" {
 		if e.args[0].op != opConst || len(e.args) == 3 && e.args[2].op != opConst {
 			return nil, &unsupported{"a bucket that is not constant"}
 		}
@@ -209,17 +198,16 @@ func (b *binder) aggregate(e *expr) error {
 func (b *binder) operator(e *expr) error {
 	switch e.op {
 	case opEq, opNe, opLt, opLe, opGt, opGe, opIs, opIsNot:
-		if b.isTime(e.args[0]) || b.isTime(e.args[1]) {
-			b.canon(e.args, 0)
+		if b.isTime(e.args[0]) {
 			b.canon(e.args, 1)
+		} else if b.isTime(e.args[1]) {
+			b.canon(e.args, 0)
 		}
 		return textOfFloat(e.args[0], e.args[1])
 	case opBetween, opNotBetween:
 		for _, i := range []int{1, 2} {
 			if b.isTime(e.args[0]) {
 				b.canon(e.args, i)
-			} else if b.isTime(e.args[i]) {
-				return &unsupported{"a value between times"}
 			}
 			if err := textOfFloat(e.args[0], e.args[i]); err != nil {
 				return err
@@ -237,9 +225,6 @@ func (b *binder) operator(e *expr) error {
 	case opCase:
 		if e.hasOperand {
 			for i := 1; i+1 < len(e.args); i += 2 {
-				if b.isTime(e.args[0]) || b.isTime(e.args[i]) {
-					return &unsupported{"CASE of a time"}
-				}
 				if err := textOfFloat(e.args[0], e.args[i]); err != nil {
 					return err
 				}
@@ -266,7 +251,7 @@ func textOfFloat(a, b *expr) error {
 		return nil
 	}
 	for _, e := range []*expr{a, b} {
-		if exprAffinity(e) == affText || e.op == opConst && e.val.Kind != Float || e.op == opFunc && e.name == canonFunc {
+		if exprAffinity(e) == affText || e.op == opConst && e.val.Kind != Float {
 			continue
 		}
 		return &unsupported{"a comparison of text with a computed value"}
@@ -279,17 +264,11 @@ func (b *binder) isTime(e *expr) bool {
 	return e.op == opColumn && b.rel.columns[e.index].isTime()
 }
 
-// canon makes an operand comparable with a time column.
+// canon brings a literal that stands beside a time column to the form of time
+// columns. rewrite does the same to what SQLite runs.
 func (b *binder) canon(args []*expr, i int) {
-	a := args[i]
-	switch {
-	case b.isTime(a):
-	case a.op == opConst:
-		if a.val.Kind == Text {
-			args[i] = textConst(a, canonicalTime(a.val.text))
-		}
-	default:
-		args[i] = &expr{op: opFunc, name: canonFunc, args: []*expr{a}, start: a.start, end: a.end}
+	if a := args[i]; a.op == opConst && a.val.Kind == Text {
+		args[i] = textConst(a, canonicalTime(a.val.text))
 	}
 }
 

@@ -514,11 +514,6 @@ var scalarFuncs = map[string][2]int{
 
 func callScalar(name string, a []Value) (Value, error) {
 	switch name {
-	case canonFunc:
-		if a[0].Kind == Text {
-			return TextValue(canonicalTime(a[0].text)), nil
-		}
-		return a[0], nil
 	case "nullif":
 		if c, null := compareOperands(a[0], a[1], affNone, affNone); !null && c == 0 {
 			return Value{}, nil

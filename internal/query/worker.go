@@ -22,6 +22,7 @@ type worker struct {
 	filter  []node
 	units   int
 	charged int
+	reading store.Unit // by a cursor
 
 	// Grouped selects.
 	table    *groupTable
