@@ -30,6 +30,22 @@ func (b *Batch) Len() int { return b.n }
 // Value returns one value. Its text is valid as long as the batch.
 func (b *Batch) Value(col, row int) Value { return b.cols[col].value(row) }
 
+// Kind returns the storage class of one value.
+func (b *Batch) Kind(col, row int) Kind {
+	v := &b.cols[col].vec
+	switch {
+	case v.null(row):
+		return Null
+	case v.kind == vecInt:
+		return Int
+	case v.kind == vecFloat:
+		return Float
+	case v.kind == vecAny:
+		return v.vals[v.row(row)].Kind
+	}
+	return Text
+}
+
 // AppendText appends a value as text without boxing it; NULL appends nothing
 // and is reported.
 func (b *Batch) AppendText(dst []byte, col, row int) (_ []byte, null bool) {
