@@ -113,8 +113,29 @@ func (c *Checker) checkOthers(r *Route, payload []byte) (plan *Plan, rows []Row,
 	return nil, nil, &c.fail
 }
 
-// run checks a payload by one plan and leaves its rows, or why it has none.
+// run checks a payload by one plan and leaves its rows, or why it has none. What
+// is no JSON is malformed, also where the schema refuses what stands before: so
+// the reason does not depend on who decides, the plan or the library.
 func (c *Checker) run(p *Plan, payload []byte) bool {
+	if c.walk(p, payload) {
+		return true
+	}
+	if p.format == formatJSON && p.library == nil && c.fail.Reason == telemetry.ReasonInvalid {
+		refused := c.fail
+		c.depth, c.names = 0, c.names[:0]
+		if end := c.skip(skipSpace(payload, 0)); end < 0 {
+			return false
+		} else if end = skipSpace(payload, end); end < len(payload) {
+			c.syntax(failTrailing, end)
+			return false
+		}
+		c.fail = refused
+	}
+	return false
+}
+
+// walk goes through the payload once.
+func (c *Checker) walk(p *Plan, payload []byte) bool {
 	c.plan, c.p = p, payload
 	c.depth, c.filled, c.whens, c.timed = 0, 0, 0, false
 	c.fail.kind, c.deferred.kind = failNone, failNone
@@ -317,7 +338,7 @@ func (n *node) inBounds(f float64, mant uint64, flags uint, lit []byte) bool {
 
 // order compares a literal with a bound whose float64 is the same.
 func (b *bound) order(mant uint64, flags uint, lit []byte) int {
-	if b.short && mant < 1e15 && flags&numTrunc == 0 && b.float != 0 {
+	if b.short && mant < 1e15 && flags&numTrunc == 0 {
 		return 0
 	}
 	return b.exact.compare(lit)

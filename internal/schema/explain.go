@@ -257,7 +257,7 @@ func (f *Failure) badTime() string {
 	p := f.Plan
 	as := [...]string{"", "unix_s", "unix_ms", "unix_us", "unix_ns", "rfc3339", "local"}[p.timeAs]
 	s := f.quote() + " is not a time as " + as
-	if p.timeAs <= timeUnixNS && isDigit(f.payload[f.Offset]) {
+	if ch := f.payload[f.Offset]; p.timeAs <= timeUnixNS && (isDigit(ch) || ch == '-') {
 		mant, exp, _, flags := scanNumber(f.payload, f.Offset)
 		s = f.quote() + " is out of the range of times as " + as
 		for other := timeUnixS; other <= timeUnixNS; other++ {

@@ -253,7 +253,8 @@ func (r *schemaReader) bound(n *node, b *bound, check nodeChecks, v *docNode, nu
 		r.leave(v, "a bound beside an exclusive one")
 	}
 	n.checks |= check
-	*b = bound{float: num.float(), exclusive: exclusive, short: len(num.digits) <= 15, exact: num}
+	*b = bound{float: num.float(), exclusive: exclusive, exact: num}
+	b.short = len(num.digits) <= 15 && num.exp < 300 && num.exp > -290 && num.digits != ""
 	return true
 }
 

@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
 // payloadURL is the base of a payload schema's own references. It is never
@@ -60,27 +60,9 @@ func (c *compiler) compileLibrary(schema *docNode) *libraryInput {
 		c.schemaErrors(schema, verr, map[string]bool{})
 		return nil
 	}
-	at := schema
-	var bad *jsonschema.InvalidRegexError
-	if errors.As(err, &bad) {
-		if tokens, e := parsePointer(fragmentOf(bad.URL)); e == nil {
-			at = schema.at(tokens)
-		}
-		message := fmt.Sprintf("%q is not a pattern that Weir can run", bad.Regex)
-		if _, e := regexp.Compile(bad.Regex); e != nil {
-			message += ": " + strings.TrimPrefix(e.Error(), "error parsing regexp: ")
-		}
-		c.problem(at, "payload", message, "patterns are RE2, without look-around and back references")
-		return nil
-	}
-	c.problem(at, "payload", "the schema cannot be compiled: "+strings.ReplaceAll(err.Error(), payloadURL, "payload"),
+	c.problem(schema, "payload", "the schema cannot be compiled: "+strings.ReplaceAll(err.Error(), payloadURL, "payload"),
 		"references must stay within the document")
 	return nil
-}
-
-func fragmentOf(url string) string {
-	_, frag, _ := strings.Cut(url, "#")
-	return strings.ReplaceAll(strings.ReplaceAll(frag, "%25", "%"), "%24", "$")
 }
 
 // schemaErrors reports the innermost errors of a schema against its metaschema,
@@ -98,7 +80,11 @@ func (c *compiler) schemaErrors(schema *docNode, e *jsonschema.ValidationError, 
 		return
 	}
 	seen[path] = true
-	c.problem(schema.at(e.InstanceLocation), path, message, "")
+	hint := ""
+	if f, ok := e.ErrorKind.(*kind.Format); ok && f.Want == "regex" {
+		hint = "patterns are RE2, without look-around and back references"
+	}
+	c.problem(schema.at(e.InstanceLocation), path, message, hint)
 }
 
 // errorText is the library's sentence about one failed keyword.
@@ -146,7 +132,7 @@ func (c *compiler) finishLibrary(schema *docNode, in *libraryInput) *jsonschema.
 // wrapAt puts the schema at a location into anyOf beside the null values.
 func wrapAt(v any, at []string, nulls []any) any {
 	if len(at) == 0 {
-		return map[string]any{"anyOf": []any{map[string]any{"enum": nulls}, v}}
+		return map[string]any{"anyOf": []any{v, map[string]any{"enum": nulls}}}
 	}
 	switch v := v.(type) {
 	case map[string]any:

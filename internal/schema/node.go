@@ -74,7 +74,7 @@ type node struct {
 type bound struct {
 	float     float64
 	exclusive bool
-	short     bool // at most 15 digits: float64 tells it from its neighbours of 15 digits
+	short     bool // at most 15 digits, and no extreme: float64 tells it from all others of 15 digits
 	exact     decimal
 }
 

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"math"
 	"math/bits"
 	"time"
 	_ "time/tzdata" // "local:Zone" works where the system has no zones, as on Windows
@@ -51,7 +52,7 @@ func numericTime(as timeFormat, mant uint64, exp int, flags uint) (int64, bool) 
 		}
 		mant = lo
 	}
-	if mant > 1<<62+1<<61+1<<60 {
+	if mant > math.MaxInt64 {
 		return 0, false
 	}
 	t := int64(mant)
