@@ -58,7 +58,10 @@ func (st *staged) write() (done []func(), err error) {
 			if err := s.saveSeries(p.tn, p.series); err != nil {
 				return nil, err
 			}
-			done = append(done, func() { p.tn.saved = p.series })
+			done = append(done, func() {
+				p.tn.saved = p.series
+				p.tn.blocks++
+			})
 		}
 		if f := p.frame; f != nil {
 			var replaced []byte
@@ -103,6 +106,7 @@ func (s *Store) committed(st *staged) {
 		p := &st.parts[i]
 		if p.frame != nil {
 			p.tn.frames = append(p.tn.frames, p.frame)
+			p.tn.level0Rows += p.frame.rows
 			frames++
 			bytes += p.frame.size
 		}
@@ -118,6 +122,7 @@ func (s *Store) committed(st *staged) {
 	s.stats.rows.Add(st.rows - st.dups)
 	s.stats.duplicates.Add(st.dups)
 	s.stats.frameBytes.Add(int64(bytes))
+	s.walBytes.Add(int64(bytes) + int64(4*s.opt.PageSize))
 	if frames > 0 {
 		s.nudge()
 	}

@@ -65,6 +65,7 @@ func (l *ledger) put(id telemetry.SessionID, packet uint16, qos uint8, hash uint
 	if x == nil {
 		x = &ledgerSession{pages: map[uint16]*ledgerPage{}}
 		l.sessions[id] = x
+		l.nextID = max(l.nextID, id+1)
 	}
 	p, bit := x.page(packet, true), packet&63
 	if p.used&(1<<bit) == 0 {

@@ -114,6 +114,15 @@ func (s *Store) openFrame(f *frame) (*chunk.Frame, error) {
 	if f.opened != nil {
 		return f.opened, nil
 	}
+	data, err := s.frameBytes(f)
+	if err != nil {
+		return nil, err
+	}
+	return s.openFrameBytes(f, data)
+}
+
+// frameBytes reads a frame from the catalog.
+func (s *Store) frameBytes(f *frame) ([]byte, error) {
 	var data []byte
 	err := s.read(func(c *conn) error {
 		return c.query("SELECT data FROM frames WHERE id = ?", func(row []driver.Value) error {
@@ -121,13 +130,10 @@ func (s *Store) openFrame(f *frame) (*chunk.Frame, error) {
 			return nil
 		}, f.id)
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && data == nil {
+		err = telemetry.Errorf(telemetry.CodeDamaged, "read frame", "frame %d is missing in catalog.db", f.id)
 	}
-	if data == nil {
-		return nil, telemetry.Errorf(telemetry.CodeDamaged, "read frame", "frame %d is missing in catalog.db", f.id)
-	}
-	return s.openFrameBytes(f, data)
+	return data, err
 }
 
 // openFrameBytes checks the bytes of a frame; f.mu is held.

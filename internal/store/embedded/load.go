@@ -171,6 +171,7 @@ func (s *Store) loadFrames() error {
 			return nil
 		}
 		tn.frames = append(tn.frames, f)
+		tn.level0Rows += f.rows
 		return nil
 	})
 	s.doomed = dead

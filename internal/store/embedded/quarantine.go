@@ -45,8 +45,10 @@ func appendText(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-func appendQuarantined(dst []byte, q *telemetry.Quarantined) []byte {
-	dst = binary.AppendUvarint(dst, uint64(q.ID))
+// appendQuarantined encodes a record; ids are relative to the chunk's first,
+// which is known when the chunk is committed.
+func appendQuarantined(dst []byte, q *telemetry.Quarantined, first int64) []byte {
+	dst = binary.AppendUvarint(dst, uint64(q.ID-first))
 	dst = binary.AppendVarint(dst, q.Received)
 	dst = binary.AppendUvarint(dst, uint64(max(q.Size, 0)))
 	dst = binary.AppendVarint(dst, int64(q.Offset))
@@ -113,15 +115,15 @@ func (r *quarantineReader) next(q *telemetry.Quarantined) bool {
 }
 
 // encodeQuarantine compresses records into one chunk's data.
-func (s *Store) encodeQuarantine(records []telemetry.Quarantined) []byte {
+func (s *Store) encodeQuarantine(records []telemetry.Quarantined, first int64) []byte {
 	var plain []byte
 	for i := range records {
-		plain = appendQuarantined(plain, &records[i])
+		plain = appendQuarantined(plain, &records[i], first)
 	}
 	return s.zenc.EncodeAll(plain, []byte{quarantineVersion})
 }
 
-func (s *Store) decodeQuarantine(data []byte) ([]telemetry.Quarantined, error) {
+func (s *Store) decodeQuarantine(data []byte, first int64) ([]telemetry.Quarantined, error) {
 	if len(data) == 0 || data[0] != quarantineVersion {
 		return nil, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "a chunk of %d bytes has no known version", len(data))
 	}
@@ -136,6 +138,7 @@ func (s *Store) decodeQuarantine(data []byte) ([]telemetry.Quarantined, error) {
 		if !r.next(&q) {
 			break
 		}
+		q.ID += first
 		out = append(out, q)
 	}
 	if r.bad {
@@ -158,22 +161,23 @@ func newCodecs() (*zstd.Encoder, *zstd.Decoder, error) {
 
 // stagedQuarantine is the quarantine part of a staged batch.
 type stagedQuarantine struct {
-	chunks   []quarantineChunk
-	data     [][]byte // parallel to chunks
+	ids      int64             // how many ids the commit issues
+	chunks   []quarantineChunk // with ids from 0
+	data     [][]byte          // parallel to chunks
 	resolved []int64
 	dropped  int64
 }
 
-// stageQuarantine issues ids and encodes. Of a commit over the whole budget only
+// stageQuarantine encodes; the records' ids are issued by the commit. Of a commit over the whole budget only
 // the newest records are kept.
 func (s *Store) stageQuarantine(b *telemetry.Batch) *stagedQuarantine {
 	st := &stagedQuarantine{resolved: slices.Clone(b.Resolved)}
 	slices.Sort(st.resolved)
 	records := slices.Clone(b.Quarantine)
 	for i := range records {
-		records[i].ID = s.nextQuarantine
-		s.nextQuarantine++
+		records[i].ID = int64(i)
 	}
+	st.ids = int64(len(records))
 	if over := len(records) - s.opt.QuarantineRecords; over > 0 {
 		records, st.dropped = records[over:], int64(over)
 	}
@@ -184,7 +188,7 @@ func (s *Store) stageQuarantine(b *telemetry.Batch) *stagedQuarantine {
 			n++
 		}
 		st.chunks = append(st.chunks, quarantineChunk{first: records[0].ID, last: records[n-1].ID, count: n, size: size})
-		st.data = append(st.data, s.encodeQuarantine(records[:n]))
+		st.data = append(st.data, s.encodeQuarantine(records[:n], records[0].ID))
 		records = records[n:]
 	}
 	return st
@@ -201,7 +205,9 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 	if chunks, err = s.resolve(chunks, st.resolved); err != nil {
 		return nil, err
 	}
+	base := s.nextQuarantine
 	for i, c := range st.chunks {
+		c.first, c.last = c.first+base, c.last+base
 		err := s.w.exec("INSERT INTO quarantine (id, tenant, last, count, size, data) VALUES (?, ?, ?, ?, ?, ?)",
 			c.first, tn.id, c.last, int64(c.count), c.size, st.data[i])
 		if err != nil {
@@ -209,8 +215,8 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 		}
 		chunks = append(chunks, c)
 	}
-	if n := len(st.chunks); n > 0 {
-		err := s.w.exec("INSERT OR REPLACE INTO counters (name, value) VALUES ('quarantine', ?)", st.chunks[n-1].last+1)
+	if st.ids > 0 {
+		err := s.w.exec("INSERT OR REPLACE INTO counters (name, value) VALUES ('quarantine', ?)", base+st.ids)
 		if err != nil {
 			return nil, err
 		}
@@ -231,6 +237,7 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 		dropped += int64(c.count)
 		chunks = chunks[1:]
 	}
+	s.nextQuarantine += st.ids // a failed commit leaves a gap
 	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -273,7 +280,7 @@ func (s *Store) resolve(chunks []quarantineChunk, ids []int64) ([]quarantineChun
 			c.size += quarantineSize(&records[i])
 		}
 		err = s.w.exec("UPDATE quarantine SET count = ?, size = ?, data = ? WHERE id = ?",
-			int64(c.count), c.size, s.encodeQuarantine(records), c.first)
+			int64(c.count), c.size, s.encodeQuarantine(records, c.first), c.first)
 		if err != nil {
 			return nil, err
 		}
@@ -295,7 +302,7 @@ func (s *Store) quarantineChunk(c *conn, ch quarantineChunk) ([]telemetry.Quaran
 	if err != nil || data == nil {
 		return nil, err // deleted meanwhile
 	}
-	return s.decodeQuarantine(data)
+	return s.decodeQuarantine(data, ch.first)
 }
 
 // Quarantined implements store.Store.

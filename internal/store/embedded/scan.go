@@ -29,8 +29,8 @@ type scan struct {
 	units   []store.Unit
 	skipped int
 
-	// replaced holds, for keys that level-0 frames overwrite, the newest such
-	// frame: rows of older frames and of segments are gone.
+	// replaced holds, for keys that were overwritten, the newest frame that did:
+	// the rows of older frames, and of segments of older arrival, are gone.
 	replaced map[rowKey]int64
 
 	frames []*frame
@@ -110,6 +110,9 @@ func (sc *scan) pin() error {
 		if g.v.name.name != sc.name.name {
 			continue
 		}
+		for _, k := range g.replaced {
+			sc.replace(k.key, k.frame)
+		}
 		if g.maxTime >= sc.req.From && g.minTime < sc.req.To {
 			g.pins.Add(1)
 			sc.segs = append(sc.segs, g)
@@ -119,6 +122,13 @@ func (sc *scan) pin() error {
 	}
 	sc.max = telemetry.SeriesRef(sc.tn.series.count.Load())
 	return nil
+}
+
+func (sc *scan) replace(k rowKey, frame int64) {
+	if sc.replaced == nil {
+		sc.replaced = map[rowKey]int64{}
+	}
+	sc.replaced[k] = max(sc.replaced[k], frame)
 }
 
 // Close implements store.Scan.
@@ -207,10 +217,7 @@ func (sc *scan) build(ctx context.Context) error {
 	sc.matchSeries()
 	for _, f := range sc.frames {
 		for _, k := range f.replaced {
-			if sc.replaced == nil {
-				sc.replaced = map[rowKey]int64{}
-			}
-			sc.replaced[k] = max(sc.replaced[k], f.id)
+			sc.replace(k, f.id)
 		}
 	}
 	for _, g := range sc.segs {
@@ -285,7 +292,7 @@ func (sc *scan) addSegment(g *segment) {
 			continue
 		}
 		u := &segmentUnit{unit: unit{sc: sc, v: g.v, rows: b.Rows, lo: b.MinTime, hi: b.MaxTime}, g: g, seg: seg, block: i}
-		u.mayHide(0, b.MinSeries, b.MaxSeries, b.MinTime, b.MaxTime)
+		u.mayHide(g.arrival, b.MinSeries, b.MaxSeries, b.MinTime, b.MaxTime)
 		sc.units = append(sc.units, u)
 	}
 }

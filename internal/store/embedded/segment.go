@@ -28,6 +28,11 @@ type segment struct {
 	minTime   int64
 	maxTime   int64
 
+	// Guarded by Store.mu: keys that its rows, or rows merged into it, overwrote
+	// in older segments, and whether a merge found it damaged.
+	replaced    []replacedKey
+	unmergeable bool
+
 	pins    atomic.Int32 // scans and look-ups that read it
 	removed atomic.Bool  // no longer in the catalog: the file goes when pins are 0
 
@@ -133,11 +138,11 @@ func (s *Store) closeSegments() {
 // name: what a crash left of a compaction that was under way.
 func (s *Store) loadSegments() error {
 	known := map[int64]bool{}
-	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
+	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
 		g := &segment{
 			id: asInt(row[0]), tn: s.tenantByID(asInt(row[1])), v: s.versions[uint32(asInt(row[2]))],
 			partition: asInt(row[3]), arrival: asInt(row[4]), created: asInt(row[5]),
-			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]),
+			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]), replaced: decodeReplacedBy(asBytes(row[10])),
 		}
 		if g.tn == nil || g.v == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no table", g.id)

@@ -23,11 +23,12 @@ type Store struct {
 	ledger  *ledger
 
 	// wmu guards the write connection and what the catalog's next ids are.
-	wmu         sync.Mutex
-	w           *conn
-	nextTable   uint32
-	nextSegment int64
-	doomed      []*frame // replaced by segments, not yet deleted
+	wmu            sync.Mutex
+	w              *conn
+	nextTable      uint32
+	nextSegment    int64
+	nextQuarantine int64
+	doomed         []*frame // replaced by segments, not yet deleted
 
 	readers chan *conn // idle read connections
 
@@ -42,10 +43,9 @@ type Store struct {
 	failure error
 
 	// stageMu is held by Stage, which owns the watermarks and next ids below.
-	stageMu        sync.Mutex
-	nextFrame      int64
-	nextQuarantine int64
-	encodeBuf      []byte
+	stageMu   sync.Mutex
+	nextFrame int64
+	encodeBuf []byte
 
 	recent frameCache
 	heads  headCache
@@ -53,9 +53,19 @@ type Store struct {
 	zdec   *zstd.Decoder
 	stats  counters
 
-	stop   context.CancelFunc
-	wake   chan struct{}
-	worker sync.WaitGroup
+	// compactMu is held by the one compaction or merge that runs.
+	compactMu sync.Mutex
+	pool      sectionPool
+	mergers   mergerPool
+
+	ckMu     sync.Mutex
+	ck       *conn        // of checkpoints
+	walBytes atomic.Int64 // about what the log holds since it last started
+
+	stop           context.CancelFunc
+	wakeCompact    chan struct{}
+	wakeCheckpoint chan struct{}
+	worker         sync.WaitGroup
 }
 
 var _ store.Store = (*Store)(nil)
@@ -70,7 +80,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, nextFrame: frameStep, nextQuarantine: 1,
-		readers: make(chan *conn, maxReaders), wake: make(chan struct{}, 1),
+		readers: make(chan *conn, maxReaders), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
 		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.CacheBytes},
 	}
 	s.tenants.Store(&map[telemetry.Tenant]*tenant{})
@@ -250,6 +260,10 @@ func (s *Store) release() error {
 		default:
 		}
 		break
+	}
+	if s.ck != nil {
+		errs = append(errs, s.ck.close())
+		s.ck = nil
 	}
 	if s.w != nil {
 		errs = append(errs, s.w.close())

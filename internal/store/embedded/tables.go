@@ -8,6 +8,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/weir-telemetry/weir/internal/chunk"
@@ -25,6 +26,7 @@ type tenant struct {
 	// saved counts the series that are durable; guarded by Store.wmu.
 	saved  uint32
 	blocks int   // rows of the catalog that hold them; guarded by Store.wmu
+	joined int   // blocks after they were last joined; guarded by Store.wmu
 	floor  int64 // frames up to this id are replaced by segments; guarded by Store.wmu
 
 	mu     sync.Mutex // guards names and adding to byPtr
@@ -36,10 +38,15 @@ type tenant struct {
 
 	marks watermarks // owned by Stage
 
+	compacted time.Time // when level 0 was last compacted; owned by the compaction
+	rowBytes  int64     // memory of a decoded row; owned by the compaction
+
 	// What readers see, guarded by Store.mu. Slices are replaced or appended to,
 	// never changed in place, so that a view may keep them.
 	frames []*frame   // committed, ascending by id
 	segs   []*segment // ascending by arrival
+
+	level0Rows int // of frames; guarded by Store.mu
 }
 
 // tableName is a table with all its versions.

@@ -36,7 +36,7 @@ func (u *unit) MaxTime() int64                      { return u.hi }
 func (u *unit) Wanted(ref telemetry.SeriesRef) bool { return u.sc.isWanted(ref) }
 
 // mayHide notes whether rows within the bounds may be overwritten. The rows are
-// of the frame id, or of a segment, whose rows are older than every frame's.
+// of the frame id, or of a segment of that arrival.
 func (u *unit) mayHide(id int64, loSeries, hiSeries telemetry.SeriesRef, lo, hi int64) {
 	if u.hides {
 		return
@@ -49,10 +49,10 @@ func (u *unit) mayHide(id int64, loSeries, hiSeries telemetry.SeriesRef, lo, hi 
 	}
 }
 
-// hide removes the rows of dst, from row from on, that a frame newer than id overwrites.
-func (u *unit) hide(dst *telemetry.Section, id int64, from int) {
+// hide removes the rows of dst that a frame newer than id overwrites.
+func (u *unit) hide(dst *telemetry.Section, id int64) {
 	keepRows(dst, func(row int) bool {
-		return row >= from && u.sc.replaced[rowKey{dst.Series[row], dst.Time[row]}] > id
+		return u.sc.replaced[rowKey{dst.Series[row], dst.Time[row]}] > id
 	})
 }
 
@@ -161,7 +161,7 @@ func (u *frameUnit) Read(dst *telemetry.Section, columns []string, received bool
 		}
 		bytes += n
 		if u.hides {
-			u.hide(into, part.f.id, 0)
+			u.hide(into, part.f.id)
 		}
 		if i > 0 {
 			appendRows(dst, into, 0, into.Rows())
@@ -250,7 +250,7 @@ func (u *segmentUnit) Read(dst *telemetry.Section, columns []string, received bo
 		return n, u.sc.s.readError("segment", u.g.id, err)
 	}
 	if u.hides {
-		u.hide(dst, 0, 0)
+		u.hide(dst, u.g.arrival)
 	}
 	p.finish(dst, received)
 	return n, nil

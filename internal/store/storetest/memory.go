@@ -236,8 +236,8 @@ func (m *Memory) has(st *memStaged, tenant telemetry.Tenant, row *memRow, onlyIf
 			}
 		}
 	}
-	if onlyIfChanged {
-		return latest != nil && sameValues(latest, row)
+	if onlyIfChanged && latest != nil && sameValues(latest, row) {
+		return true
 	}
 	return dup && row.table.TimeInPayload
 }
@@ -317,7 +317,7 @@ func (s *memStaged) Commit(context.Context) error {
 	for _, p := range s.rows {
 		mt := m.tenant(p.tenant)
 		rows := mt.rows[p.row.table.Name]
-		if p.row.table.Identity == telemetry.IdentityTime {
+		if p.row.table.Identity == telemetry.IdentityTime && p.row.table.TimeInPayload {
 			rows = slices.DeleteFunc(rows, func(r memRow) bool {
 				return r.series == p.row.series && r.time == p.row.time
 			})

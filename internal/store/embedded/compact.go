@@ -1,0 +1,528 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/chunk"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// What makes a compaction of level 0 due besides Options.CompactRows and
+// CompactAge: a pause with enough rows, so that level 0 stays small at middling
+// rates, and a count of frames, so that look-ups and scans do not meet thousands
+// of tiny ones.
+const (
+	compactPause     = 8 * time.Second
+	compactPauseRows = 32 << 10
+	compactFrames    = 4096
+	// rowOverhead is what a decoded row takes besides its columns: series, time,
+	// received_at and the sort order.
+	rowOverhead = 32
+)
+
+// mixedPartition is the partition of segments that hold the few rows of many
+// partitions. Late data would otherwise make a tiny file for each.
+const mixedPartition = math.MinInt64
+
+// partitionOf numbers the time partitions.
+func (s *Store) partitionOf(t int64) int64 {
+	p := int64(s.opt.Partition)
+	n := t / p
+	if t < 0 && t%p != 0 {
+		n--
+	}
+	return n
+}
+
+// level0 returns the committed frames of a tenant.
+func (s *Store) level0(tn *tenant) []*frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tn.frames
+}
+
+func (s *Store) due(tn *tenant) bool {
+	s.mu.Lock()
+	frames, rows := tn.frames, tn.level0Rows
+	s.mu.Unlock()
+	if len(frames) == 0 {
+		return false
+	}
+	now := s.opt.Now()
+	age := now.Sub(time.Unix(0, frames[0].created))
+	return rows >= s.compactRows(tn) || len(frames) >= compactFrames || age >= s.opt.CompactAge ||
+		rows >= compactPauseRows && now.Sub(tn.compacted) >= compactPause
+}
+
+// compactRows is how many rows of this tenant fit the memory of a compaction.
+func (s *Store) compactRows(tn *tenant) int {
+	if s.opt.CompactRows > 0 {
+		return s.opt.CompactRows
+	}
+	return int(s.opt.CompactMemory / max(tn.rowBytes, rowOverhead+32))
+}
+
+// Compact compacts all of level 0 and merges what the policy merges. Nodes need
+// not call it; tests and tools do.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := s.writable("compact"); err != nil {
+		return err
+	}
+	for _, tn := range *s.tenants.Load() {
+		for len(s.level0(tn)) > 0 {
+			n, err := s.compactLevel0(ctx, tn)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+		}
+		for {
+			merged, err := s.mergeOne(ctx, tn, true)
+			if err != nil {
+				return err
+			}
+			if !merged {
+				break
+			}
+		}
+	}
+	return s.clean()
+}
+
+// batchOfFrames takes frames from the oldest while they fit the memory.
+func (s *Store) batchOfFrames(tn *tenant) []*frame {
+	frames := s.level0(tn)
+	limit, rows := s.compactRows(tn), 0
+	for i, f := range frames {
+		if rows += f.rows; rows > limit && i > 0 {
+			return frames[:i]
+		}
+	}
+	return frames
+}
+
+// compactLevel0 turns the oldest frames of a tenant into segments and returns
+// how many frames that were.
+func (s *Store) compactLevel0(ctx context.Context, tn *tenant) (int, error) {
+	s.compactMu.Lock()
+	defer s.compactMu.Unlock()
+	frames := s.batchOfFrames(tn)
+	if len(frames) == 0 {
+		return 0, nil
+	}
+	job := &compaction{s: s, tn: tn, arrival: frames[len(frames)-1].id}
+	if err := job.decode(ctx, frames); err != nil {
+		return 0, err
+	}
+	if err := job.write(ctx); err != nil {
+		job.discard()
+		return 0, err
+	}
+	if err := job.enter(frames, nil); err != nil {
+		job.discard()
+		return 0, err
+	}
+	s.stats.compactions.Add(1)
+	s.stats.compactedRows.Add(job.rowsIn)
+	for _, g := range job.out {
+		s.stats.segmentBytes.Add(g.size)
+	}
+	tn.compacted = s.opt.Now()
+	return len(frames), nil
+}
+
+// compaction is one step from sources to segments.
+type compaction struct {
+	s       *Store
+	tn      *tenant
+	arrival int64
+	rowsIn  int64
+
+	order    []*tableVersion // of byTable, as first met
+	byTable  map[uint32][]*telemetry.Section
+	replaced map[rowKey]int64 // keys that frames of this step overwrite, with the frame
+
+	out []*segment
+}
+
+// decode reads the frames' rows. A frame that cannot be read is set aside,
+// because it would hold up all that follow.
+func (c *compaction) decode(ctx context.Context, frames []*frame) error {
+	c.byTable = map[uint32][]*telemetry.Section{}
+	for _, f := range frames {
+		for _, k := range f.replaced {
+			if c.replaced == nil {
+				c.replaced = map[rowKey]int64{}
+			}
+			c.replaced[k] = max(c.replaced[k], f.id)
+		}
+	}
+	for _, f := range frames {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.decodeFrame(f); err != nil {
+			if telemetry.CodeOf(err) != telemetry.CodeDamaged {
+				return err
+			}
+			if err := c.s.setAside(f, err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *compaction) decodeFrame(f *frame) error {
+	fr, err := c.s.openFrame(f)
+	if err != nil {
+		return err
+	}
+	var secs []*telemetry.Section
+	for i, p := range fr.Sections() {
+		v := c.s.version(p.TableID)
+		if v == nil {
+			return telemetry.Errorf(telemetry.CodeDamaged, "compact", "frame %d has unknown table %d", f.id, p.TableID)
+		}
+		sec := c.s.pool.get()
+		if _, err := fr.ReadSection(i, sec, v.table, v.cols, true); err != nil {
+			return c.s.readError("frame", f.id, err)
+		}
+		sec.Table = v.table
+		if c.replaced != nil {
+			keepRows(sec, func(row int) bool { return c.replaced[rowKey{sec.Series[row], sec.Time[row]}] > f.id })
+		}
+		secs = append(secs, sec)
+		c.tn.rowBytes = max(c.tn.rowBytes*7/8, int64(rowOverhead+sec.SizeBytes()/max(sec.Rows(), 1)))
+	}
+	for i, p := range fr.Sections() {
+		if c.byTable[p.TableID] == nil {
+			c.order = append(c.order, c.s.version(p.TableID))
+		}
+		c.byTable[p.TableID] = append(c.byTable[p.TableID], secs[i])
+		c.rowsIn += int64(secs[i].Rows())
+	}
+	return nil
+}
+
+// setAside copies what can be had of a damaged frame to a file, so that a person
+// can look at it, and lets compaction go on.
+func (s *Store) setAside(f *frame, cause error) error {
+	dir := filepath.Join(s.opt.Dir, "damaged")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("set damaged frame aside: %w", err)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("frame-%d", f.id))
+	data, err := s.frameBytes(f)
+	if err != nil && telemetry.CodeOf(err) != telemetry.CodeDamaged {
+		return err
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("set damaged frame aside: %w", err)
+	}
+	s.opt.Logger.Error("a damaged frame of level 0 was set aside", "file", path, "rows", f.rows, "error", cause)
+	return nil
+}
+
+// write sorts the rows of each table and writes their segments.
+func (c *compaction) write(ctx context.Context) error {
+	m := &c.s.mergers
+	for _, v := range c.order {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		secs := c.byTable[v.id]
+		merger := m.of(v)
+		for _, sec := range secs {
+			merger.Add(sec)
+		}
+		w := &segmentsWriter{c: c, v: v, arrivals: merger.Arrivals(), parts: c.s.partsOf(secs)}
+		err := merger.Merge(w.append)
+		merger.Reset()
+		if err = errors.Join(err, w.close(err == nil)); err != nil {
+			return fmt.Errorf("write segment of %s: %w", v.table.Name, err)
+		}
+		for _, sec := range secs {
+			c.s.pool.put(sec)
+		}
+		delete(c.byTable, v.id)
+	}
+	m.trim()
+	return nil
+}
+
+// partsOf decides into which partitions the rows of sections go: those with at
+// least a quarter of the rows have their own segment, the others share one,
+// unless there is only one of them.
+func (s *Store) partsOf(secs []*telemetry.Section) map[int64]bool {
+	counts := map[int64]int64{}
+	total := int64(0)
+	for _, sec := range secs {
+		s.countPartitions(sec, counts)
+		total += int64(sec.Rows())
+	}
+	return ownPartitions(counts, total)
+}
+
+// countPartitions counts the rows of each partition. Rows of one burst lie in
+// one, so only changes are looked up.
+func (s *Store) countPartitions(sec *telemetry.Section, counts map[int64]int64) {
+	lo, hi, n, run := int64(maxTime), int64(minTime), int64(0), int64(0)
+	for _, t := range sec.Time {
+		if t < lo || t >= hi {
+			if run > 0 {
+				counts[n] += run
+			}
+			n, run = s.partitionOf(t), 0
+			lo, hi = n*int64(s.opt.Partition), (n+1)*int64(s.opt.Partition)
+		}
+		run++
+	}
+	if run > 0 {
+		counts[n] += run
+	}
+}
+
+func ownPartitions(counts map[int64]int64, total int64) map[int64]bool {
+	own := map[int64]bool{}
+	for p, n := range counts {
+		if n*4 >= total || len(counts) <= 2 || n >= ownPartitionRows {
+			own[p] = true
+		}
+	}
+	if len(counts)-len(own) == 1 {
+		for p := range counts {
+			own[p] = true
+		}
+	}
+	return own
+}
+
+// ownPartitionRows is how many rows always have a segment of their own.
+const ownPartitionRows = 256 << 10
+
+// segmentsWriter writes the sorted rows of one table, a segment for each
+// partition that has its own.
+type segmentsWriter struct {
+	c        *compaction
+	v        *tableVersion
+	arrivals *chunk.Arrivals
+	parts    map[int64]bool
+	open     map[int64]*openSegment
+	scratch  telemetry.Section
+}
+
+// openSegment is a segment that is being written.
+type openSegment struct {
+	g    *segment
+	file *os.File
+	w    *chunk.SegmentWriter
+}
+
+// append takes sorted rows.
+func (w *segmentsWriter) append(sec *telemetry.Section) error {
+	if w.v.identity == telemetry.IdentityTimeValues {
+		sec = w.withoutDuplicates(sec)
+	}
+	if len(w.parts) == 1 && w.only() != mixedPartition {
+		o, err := w.segment(w.only())
+		if err != nil {
+			return err
+		}
+		return o.w.Append(sec)
+	}
+	for from, n := 0, sec.Rows(); from < n; {
+		p := w.target(sec.Time[from])
+		to := from + 1
+		for to < n && w.target(sec.Time[to]) == p {
+			to++
+		}
+		o, err := w.segment(p)
+		if err != nil {
+			return err
+		}
+		w.scratch.Reset(w.v.table)
+		appendRows(&w.scratch, sec, from, to)
+		if err := o.w.Append(&w.scratch); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+// only returns the one partition of parts.
+func (w *segmentsWriter) only() int64 {
+	for p := range w.parts {
+		return p
+	}
+	return mixedPartition
+}
+
+func (w *segmentsWriter) target(t int64) int64 {
+	if p := w.c.s.partitionOf(t); w.parts[p] {
+		return p
+	}
+	return mixedPartition
+}
+
+// withoutDuplicates drops rows that equal one of the same key before them. Stage
+// found the duplicates that it could; this finds those that it was in doubt about.
+func (w *segmentsWriter) withoutDuplicates(sec *telemetry.Section) *telemetry.Section {
+	var drop []int
+	for i := 1; i < sec.Rows(); i++ {
+		for j := i - 1; j >= 0 && sec.Time[j] == sec.Time[i] && sec.Series[j] == sec.Series[i]; j-- {
+			if sameRow(sec, w.v.table, i, sec, w.v.table, j) {
+				drop = append(drop, i)
+				break
+			}
+		}
+	}
+	if len(drop) == 0 {
+		return sec
+	}
+	out := *sec
+	keepRows(&out, func(row int) bool {
+		_, found := slices.BinarySearch(drop, row)
+		return found
+	})
+	return &out
+}
+
+// segment returns the open segment of a partition, starting it if need be.
+func (w *segmentsWriter) segment(p int64) (*openSegment, error) {
+	if o := w.open[p]; o != nil {
+		return o, nil
+	}
+	s := w.c.s
+	s.wmu.Lock()
+	id := s.nextSegment
+	s.nextSegment++
+	s.wmu.Unlock()
+	f, err := os.OpenFile(s.segmentPath(id), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "create segment", "%w", err)
+	}
+	g := &segment{id: id, tn: w.c.tn, v: w.v, partition: p, arrival: w.c.arrival, created: s.opt.Now().UnixNano()}
+	o := &openSegment{g: g, file: f, w: chunk.NewSegmentWriter(f, w.v.id, w.v.table, chunk.SegmentOptions{Arrivals: w.arrivals})}
+	if w.open == nil {
+		w.open = map[int64]*openSegment{}
+	}
+	w.open[p] = o
+	return o, nil
+}
+
+// close finishes the files and makes them durable, or removes them.
+func (w *segmentsWriter) close(ok bool) error {
+	var errs []error
+	for _, o := range w.open {
+		if !ok {
+			errs = append(errs, o.file.Close(), os.Remove(w.c.s.segmentPath(o.g.id)))
+			continue
+		}
+		w.c.out = append(w.c.out, o.g)
+		meta, err := o.w.Close()
+		if err == nil {
+			err = o.file.Sync()
+		}
+		errs = append(errs, err, o.file.Close())
+		g := o.g
+		g.rows, g.size, g.minTime, g.maxTime = meta.Rows, meta.Bytes, meta.MinTime, meta.MaxTime
+	}
+	w.open = nil
+	return errors.Join(errs...)
+}
+
+// discard removes the files of a step that failed.
+func (c *compaction) discard() {
+	for _, g := range c.out {
+		c.s.removeSegment(g)
+	}
+}
+
+// enter makes the step's segments part of the catalog in the transaction that
+// takes their sources out: frames, or other segments.
+func (c *compaction) enter(frames []*frame, segs []*segment) error {
+	s := c.s
+	for _, g := range c.out {
+		if _, err := s.openSegment(g); err != nil {
+			return fmt.Errorf("check new segment: %w", err)
+		}
+	}
+	if len(c.out) > 0 {
+		if err := syncDir(filepath.Join(s.opt.Dir, segmentDir)); err != nil {
+			return fmt.Errorf("sync segment directory: %w", err)
+		}
+	}
+	c.assignReplaced(segs)
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	if s.w == nil {
+		return errClosed("compact")
+	}
+	err := s.w.transaction(func() error {
+		for _, g := range c.out {
+			err := s.w.exec("INSERT INTO segments (id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+				g.id, c.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, encodeReplacedBy(g.replaced))
+			if err != nil {
+				return err
+			}
+		}
+		for _, g := range segs {
+			if err := s.w.exec("DELETE FROM segments WHERE id = ?", g.id); err != nil {
+				return err
+			}
+		}
+		if len(frames) > 0 {
+			return s.w.exec("UPDATE tenants SET floor = ? WHERE id = ?", c.arrival, c.tn.id)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(frames) > 0 {
+		c.tn.floor = c.arrival
+		s.doomed = append(s.doomed, frames...)
+	}
+	c.publish(len(frames), segs)
+	s.recent.drop(frames)
+	return nil
+}
+
+// publish shows readers the new segments in place of their sources.
+func (c *compaction) publish(frames int, segs []*segment) {
+	s := c.s
+	s.mu.Lock()
+	for _, f := range c.tn.frames[:frames] {
+		c.tn.level0Rows -= f.rows
+	}
+	c.tn.frames = slices.Clone(c.tn.frames[frames:])
+	kept := make([]*segment, 0, len(c.tn.segs)+len(c.out))
+	for _, g := range c.tn.segs {
+		if !slices.Contains(segs, g) {
+			kept = append(kept, g)
+		}
+	}
+	kept = append(kept, c.out...)
+	sort.SliceStable(kept, func(i, j int) bool { return kept[i].arrival < kept[j].arrival })
+	c.tn.segs = kept
+	for _, g := range segs {
+		g.pins.Add(1) // so that exactly one unpin below or later removes the file
+		g.removed.Store(true)
+	}
+	s.mu.Unlock()
+	for _, g := range segs {
+		s.unpinSegment(g)
+	}
+}

@@ -1,0 +1,387 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/chunk"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// Segments of one table version and partition are merged when MergeFanIn of
+// about one size stand next to each other in the order of arrival. Sizes are
+// classed by factors of eight, so a row is rewritten once for each factor that
+// its segment grows.
+const (
+	smallestClass = 32 << 10 // rows
+	coldFanIn     = 3        // for partitions that are past
+	maxFanIn      = 32
+)
+
+func sizeClass(rows int64) int { return (bits.Len64(uint64(rows/smallestClass)) + 2) / 3 }
+
+type mergeGroup struct {
+	version   uint32
+	partition int64
+}
+
+// mergeOne merges one group of segments, if the policy finds one.
+func (s *Store) mergeOne(ctx context.Context, tn *tenant, all bool) (bool, error) {
+	s.compactMu.Lock()
+	defer s.compactMu.Unlock()
+	if done, err := s.applyReplaced(ctx, tn, all); done || err != nil {
+		return done, err
+	}
+	segs := s.pickMerge(tn)
+	if segs == nil {
+		return false, nil
+	}
+	// The merged segment has the newest arrival of its sources, so what older
+	// ones hold of overwritten rows must go now.
+	keys, _ := s.pendingReplaced(tn)
+	return true, s.rewrite(ctx, tn, segs, keys)
+}
+
+// pendingReplaced returns the keys that wait for a rewrite, with the frame that
+// overwrote each, and the segments that keep them.
+func (s *Store) pendingReplaced(tn *tenant) (keys map[rowKey]int64, holders []*segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range tn.segs {
+		if len(g.replaced) == 0 {
+			continue
+		}
+		if keys == nil {
+			keys = map[rowKey]int64{}
+		}
+		for _, k := range g.replaced {
+			keys[k.key] = max(keys[k.key], k.frame)
+		}
+		holders = append(holders, g)
+	}
+	return keys, holders
+}
+
+// pickMerge returns segments to merge, in the order of arrival, or nil.
+func (s *Store) pickMerge(tn *tenant) []*segment {
+	s.mu.Lock()
+	all := tn.segs
+	s.mu.Unlock()
+	groups := map[mergeGroup][]*segment{}
+	for _, g := range all {
+		if !g.isUnmergeable(s) {
+			k := mergeGroup{g.v.id, g.partition}
+			groups[k] = append(groups[k], g)
+		}
+	}
+	cold := s.partitionOf(s.opt.Now().Add(-time.Hour).UnixNano())
+	var best []*segment
+	for k, segs := range groups {
+		fanIn := s.opt.MergeFanIn
+		if k.partition != mixedPartition && k.partition < cold {
+			fanIn = min(fanIn, coldFanIn)
+		}
+		if run := s.pickRun(segs, fanIn); len(run) > len(best) {
+			best = run
+		}
+	}
+	return best
+}
+
+// pickRun returns the longest run of neighbours of the lowest class that is due.
+func (s *Store) pickRun(segs []*segment, fanIn int) []*segment {
+	for class := 0; class <= sizeClass(int64(s.opt.SegmentRows)); class++ {
+		for from := 0; from < len(segs); from++ {
+			rows, to := int64(0), from
+			for to < len(segs) && to-from < maxFanIn && sizeClass(segs[to].rows) <= class && rows+segs[to].rows <= int64(s.opt.SegmentRows) {
+				rows += segs[to].rows
+				to++
+			}
+			if to-from >= fanIn {
+				return segs[from:to]
+			}
+		}
+	}
+	return nil
+}
+
+func (g *segment) isBroken() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.broken != nil
+}
+
+// rewrite merges segments of one table version into one for each partition that
+// has its own, without the rows for which drop is true.
+func (s *Store) rewrite(ctx context.Context, tn *tenant, segs []*segment, drop map[rowKey]int64) error {
+	c := &compaction{s: s, tn: tn}
+	v := segs[0].v
+	var sources []chunk.Source
+	var opened []*chunk.Segment
+	counts, total := map[int64]int64{}, int64(0)
+	for _, g := range segs {
+		seg, err := s.openSegment(g)
+		if err != nil {
+			return err
+		}
+		opened = append(opened, seg)
+		src := seg.Source()
+		if drop != nil {
+			src = &droppingSource{src: src, drop: drop, arrival: g.arrival}
+		}
+		sources = append(sources, &checkedSource{ctx: ctx, src: src, g: g})
+		c.arrival = max(c.arrival, g.arrival)
+		c.rowsIn += g.rows
+		if g.partition != mixedPartition {
+			counts[g.partition] += g.rows
+		} else if err := s.countSegment(seg, counts); err != nil {
+			return s.mergeFailed(segs, err)
+		}
+		total += g.rows
+	}
+	arrivals, err := chunk.MergeArrivals(opened)
+	if err != nil {
+		return s.mergeFailed(segs, err)
+	}
+	w := &segmentsWriter{c: c, v: v, arrivals: arrivals, parts: ownPartitions(counts, total)}
+	err = chunk.MergeSources(v.table, sources, w.append)
+	if err = errors.Join(err, w.close(err == nil)); err != nil {
+		c.discard()
+		return s.mergeFailed(segs, err)
+	}
+	if err := c.enter(nil, segs); err != nil {
+		c.discard()
+		return err
+	}
+	for _, g := range c.out {
+		s.stats.mergedBytes.Add(g.size)
+		s.stats.mergedRows.Add(g.rows)
+	}
+	return nil
+}
+
+// countSegment counts a mixed segment's rows by partition.
+func (s *Store) countSegment(seg *chunk.Segment, counts map[int64]int64) error {
+	var sec telemetry.Section
+	for b := range seg.Blocks() {
+		if _, err := seg.ReadBlock(b, &sec, nil, false); err != nil {
+			return err
+		}
+		s.countPartitions(&sec, counts)
+	}
+	return nil
+}
+
+// mergeFailed keeps damaged segments out of later merges: they stay as they are,
+// readable but for the damage.
+func (s *Store) mergeFailed(segs []*segment, err error) error {
+	var ce *sourceError
+	if telemetry.CodeOf(err) != telemetry.CodeDamaged || !errors.As(err, &ce) {
+		return fmt.Errorf("merge segments: %w", err)
+	}
+	s.damaged(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range segs {
+		if g.id == ce.segment {
+			g.unmergeable = true
+		}
+	}
+	return nil
+}
+
+// sourceError names the segment that a merge could not read.
+type sourceError struct {
+	segment int64
+	err     error
+}
+
+func (e *sourceError) Error() string { return fmt.Sprintf("segment %d: %v", e.segment, e.err) }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// checkedSource names its segment in errors and stops when the store closes.
+type checkedSource struct {
+	ctx context.Context
+	src chunk.Source
+	g   *segment
+}
+
+func (c *checkedSource) Next(dst *telemetry.Section) (bool, error) {
+	if err := c.ctx.Err(); err != nil {
+		return false, err
+	}
+	ok, err := c.src.Next(dst)
+	if err != nil {
+		err = &sourceError{c.g.id, err}
+	}
+	return ok, err
+}
+
+// droppingSource leaves out rows that newer arrivals overwrite.
+type droppingSource struct {
+	src     chunk.Source
+	drop    map[rowKey]int64
+	arrival int64
+}
+
+func (d *droppingSource) Next(dst *telemetry.Section) (bool, error) {
+	for {
+		ok, err := d.src.Next(dst)
+		if !ok || err != nil {
+			return ok, err
+		}
+		gone := func(row int) bool { return d.drop[rowKey{dst.Series[row], dst.Time[row]}] > d.arrival }
+		for row := range dst.Series {
+			if gone(row) {
+				keepRows(dst, gone)
+				break
+			}
+		}
+		if dst.Rows() > 0 {
+			return true, nil
+		}
+	}
+}
+
+// replacedKey is a key that a frame, by its id, overwrote.
+type replacedKey struct {
+	key   rowKey
+	frame int64
+}
+
+// replacedLimit is how many overwritten keys of a tenant wait before the
+// segments that hold them are rewritten.
+const replacedLimit = 50_000
+
+// assignReplaced gives the keys that were overwritten by the step's sources to
+// one of its segments, until applyReplaced has rewritten what they hide.
+func (c *compaction) assignReplaced(segs []*segment) {
+	var keys []replacedKey
+	for k, f := range c.replaced {
+		keys = append(keys, replacedKey{k, f})
+	}
+	for _, g := range segs {
+		keys = append(keys, g.replaced...)
+	}
+	if len(keys) > 0 && len(c.out) > 0 {
+		c.out[0].replaced = keys
+	}
+}
+
+func encodeReplacedBy(keys []replacedKey) []byte {
+	if len(keys) == 0 {
+		return nil
+	}
+	var plain []rowKey
+	for _, k := range keys {
+		plain = append(plain, k.key, rowKey{time: k.frame})
+	}
+	return appendReplaced(nil, plain)
+}
+
+func decodeReplacedBy(data []byte) []replacedKey {
+	plain := decodeReplaced(data)
+	var keys []replacedKey
+	for ; len(plain) >= 2; plain = plain[2:] {
+		keys = append(keys, replacedKey{plain[0], plain[1].time})
+	}
+	return keys
+}
+
+// applyReplaced rewrites segments that hold overwritten rows, when many wait.
+// It rewrites one segment at a time; the keys are forgotten with the last.
+func (s *Store) applyReplaced(ctx context.Context, tn *tenant, all bool) (bool, error) {
+	keys, holders := s.pendingReplaced(tn)
+	if len(keys) == 0 || !all && len(keys) < replacedLimit {
+		return false, nil
+	}
+	s.mu.Lock()
+	segs := tn.segs
+	s.mu.Unlock()
+	for _, g := range segs {
+		if g.isUnmergeable(s) || !s.holdsAny(g, keys) {
+			continue
+		}
+		return true, s.rewrite(ctx, tn, []*segment{g}, keys)
+	}
+	return false, s.forgetReplaced(tn, holders)
+}
+
+func (g *segment) isUnmergeable(s *Store) bool {
+	if g.isBroken() {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return g.unmergeable
+}
+
+// holdsAny reports whether the segment has a row that one of the keys hides.
+func (s *Store) holdsAny(g *segment, keys map[rowKey]int64) bool {
+	var sorted []rowKey
+	for k, f := range keys {
+		if f > g.arrival && k.time >= g.minTime && k.time <= g.maxTime {
+			sorted = append(sorted, k)
+		}
+	}
+	if len(sorted) == 0 {
+		return false
+	}
+	slices.SortFunc(sorted, compareKeys)
+	seg, err := s.openSegment(g)
+	if err != nil {
+		return false
+	}
+	d := &dedup{s: s}
+	var sec telemetry.Section
+	read := -1
+	for _, k := range sorted {
+		first, last := seg.Find(k.series)
+		for b := first; b < last; b++ {
+			run, ok := d.findRun(g, seg, b, k)
+			if !ok {
+				continue
+			}
+			if b != read {
+				if _, err := seg.ReadBlock(b, &sec, nil, false); err != nil {
+					continue
+				}
+				read = b
+			}
+			if _, found := slices.BinarySearch(sec.Time[run.Start:run.Start+run.Rows], k.time); found {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// forgetReplaced clears keys that hide nothing any more.
+func (s *Store) forgetReplaced(tn *tenant, holders []*segment) error {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	if s.w == nil {
+		return errClosed("compact")
+	}
+	err := s.w.transaction(func() error {
+		for _, g := range holders {
+			if err := s.w.exec("UPDATE segments SET replaced = NULL WHERE id = ?", g.id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range holders {
+		g.replaced = nil
+	}
+	return nil
+}
