@@ -54,3 +54,27 @@ func (f configFlags) env(s streams, more ...config.Override) (*command.Env, erro
 	}
 	return &command.Env{In: s.in, Out: s.out, Err: s.err, Config: loaded, Logger: logger, Version: version}, nil
 }
+
+// again is what a person adds to other commands so that they find the same node.
+func (f configFlags) again() string {
+	var b strings.Builder
+	for _, flag := range [][2]string{{"--config", f.Config}, {"--data-dir", f.DataDir}, {"--schemas", f.Schemas}} {
+		if flag[1] != "" {
+			b.WriteString(" " + flag[0] + " " + quoted(flag[1]))
+		}
+	}
+	for _, s := range f.Set {
+		if strings.HasPrefix(s, "data_dir=") || strings.HasPrefix(s, "schemas=") {
+			b.WriteString(" --set " + quoted(s))
+		}
+	}
+	return b.String()
+}
+
+// quoted is a word as a shell takes it.
+func quoted(s string) string {
+	if strings.ContainsAny(s, " '\"\\$`*?;&|<>()[]{}~#!\t\n") {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
+}

@@ -32,7 +32,7 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return command.Serve(ctx, e, command.ServeOptions{Demo: c.Demo, From: c.From, Lan: c.Lan})
+	return command.Serve(ctx, e, command.ServeOptions{Demo: c.Demo, Flags: c.again()})
 }
 
 // lan makes the credentials and opens the listeners that stand at their defaults

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,9 @@ type Options struct {
 	Logger  *slog.Logger // nil: silent
 	Version string
 	Now     func() time.Time // nil: time.Now; for ages and creation times
+	// Existing refuses a data directory that holds no store yet, as commands do
+	// that only look at one.
+	Existing bool
 }
 
 // Node is an assembled node. Open makes one that stores and answers; Start adds
@@ -82,6 +86,11 @@ func Open(ctx context.Context, cfg *config.Loaded, opts Options) (*Node, error) 
 }
 
 func (n *Node) open(ctx context.Context) error {
+	if n.opts.Existing {
+		if err := exists(n.cfg.DataDir); err != nil {
+			return err
+		}
+	}
 	sizes := chooseSizes(n.cfg.Config, machineMemory())
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "make the data directory", "%w", err)
@@ -121,6 +130,15 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.queries = newQuerier(n.store, n.cfg.Config, sizes, n.now)
 	n.metrics = newRegistry(n)
+	return nil
+}
+
+// exists says, in words for a person, where there is no store.
+func exists(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, identityFile)); err != nil {
+		return telemetry.Errorf(telemetry.CodeNotFound, "open data directory", "no node has run on %s", dir).
+			WithHint("name the directory with --data-dir or the configuration with --config, or start with weir serve")
+	}
 	return nil
 }
 

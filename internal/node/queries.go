@@ -66,6 +66,9 @@ type Reader struct {
 
 // OpenReader opens a data directory for reading only.
 func OpenReader(ctx context.Context, c *config.Config, opts Options) (*Reader, error) {
+	if err := exists(c.DataDir); err != nil {
+		return nil, err
+	}
 	now := opts.Now
 	if now == nil {
 		now = time.Now

@@ -21,7 +21,7 @@ func (e *Env) withBackend(ctx context.Context, f func(control.Backend) error) er
 	case telemetry.CodeOf(err) != telemetry.CodeNotFound:
 		return err
 	}
-	n, err := node.Open(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version})
+	n, err := node.Open(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version, Existing: true})
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,8 @@ import (
 
 // ServeOptions are the flags of weir serve that are no keys.
 type ServeOptions struct {
-	Demo bool
-	From string // the broker of --from, for the demo fleet
-	Lan  bool
-	Self []string // how a person calls this binary with the same configuration
+	Demo  bool
+	Flags string // with a space before, what other commands need to find this node
 }
 
 // Serve runs a node until ctx ends, which drains it.

@@ -64,9 +64,7 @@ func (e *Env) welcome(s *control.Status, d *demonstration) error {
 
 // suggestions are commands that work as they stand.
 func (e *Env) suggestions(tables map[string]bool, mqtt string, o ServeOptions) []string {
-	call := func(args string) string {
-		return strings.Join(append([]string{self()}, args), " ") + strings.Join(o.Self, "")
-	}
+	call := func(args string) string { return self() + " " + args + o.Flags }
 	var out []string
 	if tables["env"] {
 		out = append(out, call(`query "select device, avg(temperature) from env group by device"`))
