@@ -46,7 +46,7 @@ const (
 
 // HashPassword returns what stands behind "user:" in a password file.
 func HashPassword(password []byte) (string, error) {
-	salt := make([]byte, 16)
+	salt := make([]byte, 12) // what mosquitto takes
 	if _, err := rand.Read(salt); err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
 	}

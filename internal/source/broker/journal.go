@@ -38,7 +38,6 @@ type journal struct {
 	mu      sync.Mutex
 	buf     []byte // frames that are not in the file
 	seq     uint64 // records appended, ever
-	urgent  bool   // somebody waits for them
 	overrun bool   // frames were given up: the file must be written anew
 	waiters map[*conn]struct{}
 
@@ -152,7 +151,6 @@ func (j *journal) append(record []byte) uint64 {
 	} else {
 		j.buf = appendFrame(j.buf, record)
 	}
-	j.urgent = j.urgent || urgent
 	j.mu.Unlock()
 	if urgent {
 		j.signal()
@@ -244,12 +242,12 @@ func (j *journal) sync() error {
 		return j.rewrite()
 	}
 	err := j.write()
-	j.urgent = false
+	file := j.file
 	j.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := j.file.Sync(); err != nil {
+	if err := file.Sync(); err != nil {
 		return fmt.Errorf("sync journal: %w", err)
 	}
 	j.settled(seq)
