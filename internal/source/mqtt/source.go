@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/source/wire"
@@ -32,6 +34,7 @@ type Source struct {
 	session   telemetry.Session
 	noAliases bool
 	fallback  bool // the broker was found to speak 3.1.1 only
+	shortRun  int  // accepted connections in turn that did not last
 
 	mu     sync.Mutex
 	status Status // without what Status reads elsewhere
@@ -124,6 +127,7 @@ func (s *Source) Run(ctx context.Context) error {
 
 	usual := backoff{min: s.cfg.BackoffMin, max: s.cfg.BackoffMax}
 	slow := backoff{min: s.cfg.RefusedMin, max: s.cfg.RefusedMax}
+	var pause time.Duration
 	for {
 		lasted, err := s.connectAndServe(ctx)
 		if ctx.Err() != nil {
@@ -134,11 +138,13 @@ func (s *Source) Run(ctx context.Context) error {
 			s.disconnected(stop.Error())
 			return fmt.Errorf("source %q: %w", s.cfg.Name, stop.err)
 		}
-		if lasted >= s.cfg.StableAfter {
+		// Two nodes of one identifier that evict each other at long pauses must not
+		// take those for stability.
+		if lasted >= max(s.cfg.StableAfter, 4*pause) {
 			usual.reset()
 			slow.reset()
+			s.shortRun = 0
 		}
-		var pause time.Duration
 		switch s.judge(err) {
 		case atOnce:
 			s.disconnected(err.Error())
@@ -176,6 +182,7 @@ func (s *Source) disconnected(reason string) {
 			st.Since = time.Now()
 		}
 		st.Connected, st.Reason = false, reason
+		st.LastFailure, st.FailedAt = reason, time.Now()
 	})
 }
 
@@ -264,11 +271,16 @@ func (s *Source) explain(err error, lasted time.Duration) string {
 		err = errors.New("the connection ended")
 	}
 	reason := err.Error()
-	if lasted > 0 && lasted < s.cfg.StableAfter {
-		// Version 3.1.1 has no way to say that a session was taken over.
-		if n := s.stats.shorts.Add(1); n >= 3 && s.version() == wire.V311 {
-			reason += fmt.Sprintf(" (connections do not last: does another client use the client identifier %q?)", s.clientID)
+	if lasted > 0 {
+		s.shortRun++
+		if lasted < s.cfg.StableAfter {
+			s.stats.shorts.Add(1)
 		}
+	}
+	// Version 3.1.1 has no way to say that a session was taken over, and Mosquitto
+	// 2.0.11 does not say it in version 5 either: it just closes.
+	if s.shortRun >= 3 && lasted > 0 && closedByPeer(err) {
+		reason += fmt.Sprintf(" (the broker has closed %d connections in turn: does another client use the client identifier %q?)", s.shortRun, s.clientID)
 	}
 	if ref := new(refused); errors.As(err, &ref) {
 		switch ref.reason {
@@ -277,6 +289,11 @@ func (s *Source) explain(err error, lasted time.Duration) string {
 		}
 	}
 	return reason
+}
+
+// closedByPeer reports whether a connection ended without a word.
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // connectAndServe is one connection from dialling to its end. lasted is zero

@@ -17,6 +17,10 @@ type Status struct {
 	// Reason says why it is not connected, or what is amiss although it is; it is
 	// empty when all is well.
 	Reason string
+	// LastFailure says why the last connection ended or could not be made, and
+	// FailedAt when; they stay after a reconnect.
+	LastFailure string
+	FailedAt    time.Time
 	// Stopped says that the source does not try again by itself: another client
 	// took the session over.
 	Stopped        bool
