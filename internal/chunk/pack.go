@@ -75,6 +75,7 @@ type radix struct {
 	width  int // bits of a word
 	power  uint64
 	hi, lo uint64 // ceil(2^120 / power)
+	short  uint64 // ceil(2^64 / power) where power < 2^32, else 0
 }
 
 const maxRadix = 1 << 16
@@ -112,6 +113,9 @@ func radixOf(n uint64) *radix {
 		}
 	}
 	best.hi, best.lo = q1, q0
+	if best.power < 1<<32 {
+		best.short = ^uint64(0)/best.power + 1
+	}
 	if n < uint64(len(radixes)) {
 		radixes[n].Store(best)
 	}
@@ -149,40 +153,100 @@ func packDigits(dst []byte, v []uint64, base, n uint64) []byte {
 	return dst
 }
 
-// unpackDigits reads len(dst) digits; src holds exactly their words.
-func unpackDigits(dst []uint64, src []byte, r *radix) error {
-	n, digits, width := r.n, r.digits, uint(r.width)
+// unpackDigits reads len(dst) digits; src holds exactly their words. Where table
+// is given the digits are replaced by its entries, which saves a pass.
+func unpackDigits(dst []uint64, src []byte, r *radix, table *[tableSpan]uint64) error {
+	if table != nil {
+		return unpackThrough(dst, src, r, table)
+	}
+	n := r.n
+	digits, width := r.digits, uint(r.width)
 	mask := uint64(1)<<width - 1
 	bit := uint(0)
 	var worst uint64
 	for len(dst) > 0 {
-		var word uint64
-		if at := int(bit >> 3); at+8 <= len(src) {
-			word = binary.LittleEndian.Uint64(src[at:])
-		} else {
-			var tail [8]byte
-			copy(tail[:], src[at:])
-			word = binary.LittleEndian.Uint64(tail[:])
-		}
-		word = word >> (bit & 7) & mask
+		word := wordAt(src, bit, mask)
 		bit += width
 		worst = max(worst, word)
-		// The word as a fraction of 2^64, a little above the true one.
-		h, l := bits.Mul64(word, r.lo)
-		f := (word*r.hi+h)<<8 | l>>56
-		f++
-		if len(dst) >= digits {
-			part := dst[:digits]
-			for i := range part {
-				part[i], f = bits.Mul64(f, n)
+		f := r.fraction(word)
+		part := dst[:min(digits, len(dst))]
+		for i := range part {
+			part[i], f = bits.Mul64(f, n)
+		}
+		dst = dst[len(part):]
+	}
+	if worst >= r.power {
+		return errRange
+	}
+	return nil
+}
+
+// wordAt loads the bits that a mask leaves, at most 57, from a bit offset on.
+func wordAt(src []byte, bit uint, mask uint64) uint64 {
+	at := int(bit >> 3)
+	if at+8 <= len(src) {
+		return binary.LittleEndian.Uint64(src[at:]) >> (bit & 7) & mask
+	}
+	var tail [8]byte
+	copy(tail[:], src[at:])
+	return binary.LittleEndian.Uint64(tail[:]) >> (bit & 7) & mask
+}
+
+// fraction returns word / power as a fraction of 2^64, a little above the true
+// one and less than one digit off; see docs/format/page.md.
+func (r *radix) fraction(word uint64) uint64 {
+	h, l := bits.Mul64(word, r.lo)
+	return ((word*r.hi+h)<<8 | l>>56) + 1
+}
+
+func unpackThrough(dst []uint64, src []byte, r *radix, table *[tableSpan]uint64) error {
+	n, digits, width := r.n, r.digits, uint(r.width)
+	mask := uint64(1)<<width - 1
+	bit := uint(0)
+	var worst uint64
+	if r.short != 0 {
+		// Words below 2^32 need one multiplication to become a fraction.
+		short := r.short
+		if digits == 3 {
+			for len(dst) >= 3 && int(bit>>3)+8 <= len(src) {
+				word := binary.LittleEndian.Uint64(src[bit>>3:]) >> (bit & 7) & mask
+				bit += width
+				worst = max(worst, word)
+				d0, f := bits.Mul64(word*short, n)
+				d1, f := bits.Mul64(f, n)
+				d2, _ := bits.Mul64(f, n)
+				dst[0] = table[d0&(tableSpan-1)]
+				dst[1] = table[d1&(tableSpan-1)]
+				dst[2] = table[d2&(tableSpan-1)]
+				dst = dst[3:]
 			}
-			dst = dst[digits:]
-			continue
 		}
-		for i := range dst {
-			dst[i], f = bits.Mul64(f, n)
+		for len(dst) > 0 {
+			word := wordAt(src, bit, mask)
+			bit += width
+			worst = max(worst, word)
+			f := word * short
+			part := dst[:min(digits, len(dst))]
+			for i := range part {
+				var d uint64
+				d, f = bits.Mul64(f, n)
+				part[i] = table[d&(tableSpan-1)]
+			}
+			dst = dst[len(part):]
 		}
-		break
+	}
+	for len(dst) > 0 {
+		word := wordAt(src, bit, mask)
+		bit += width
+		worst = max(worst, word)
+		f := r.fraction(word)
+		part := dst[:min(digits, len(dst))]
+		for i := range part {
+			var d uint64
+			d, f = bits.Mul64(f, n)
+			part[i] = table[d&(tableSpan-1)]
+		}
+		dst = dst[len(part):]
 	}
 	if worst >= r.power {
 		return errRange

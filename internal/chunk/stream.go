@@ -386,11 +386,16 @@ func decodeGroup(dst []uint64, src []byte, kind byte, t transform) ([]byte, erro
 		if size > len(src) {
 			return nil, errShort
 		}
-		if err := unpackDigits(res, src[:size], r); err != nil {
+		span = radix - 1
+		if predictor == predictFlat && t.tabled(span, len(dst)) {
+			var table [tableSpan]uint64
+			t.fillTable(&table, base, span)
+			return src[size:], unpackDigits(dst, src[:size], r, &table)
+		}
+		if err := unpackDigits(res, src[:size], r, nil); err != nil {
 			return nil, err
 		}
 		src = src[size:]
-		span = radix - 1
 	default:
 		return nil, errKind
 	}

@@ -44,13 +44,22 @@ func (t transform) each(v []uint64) {
 	}
 }
 
+// tabled reports whether a table of all values is worth making.
+func (t transform) tabled(span uint64, rows int) bool {
+	return t.kind == formDecimal && span < tableSpan && span*2 < uint64(rows)
+}
+
+func (t transform) fillTable(table *[tableSpan]uint64, base, span uint64) {
+	for r := range table[:span+1] {
+		table[r] = t.one(base + uint64(r))
+	}
+}
+
 // flat turns residuals of at most span into values in place.
 func (t transform) flat(v []uint64, base, span uint64) {
-	if t.kind == formDecimal && span < tableSpan && span*2 < uint64(len(v)) {
+	if t.tabled(span, len(v)) {
 		var table [tableSpan]uint64
-		for r := range table[:span+1] {
-			table[r] = t.one(base + uint64(r))
-		}
+		t.fillTable(&table, base, span)
 		for i, r := range v {
 			v[i] = table[r&(tableSpan-1)]
 		}
