@@ -10,10 +10,10 @@ import (
 // Add implements telemetry.Session. It is the path of every message: no
 // allocation, no lock, no clock.
 func (s *session) Add(m *telemetry.Message) bool {
-	l, c := s.lane, s.counts
+	l := s.lane
 	l.added++
-	c.received++
-	c.receivedBytes += uint64(len(m.Payload))
+	s.sum.received++
+	s.sum.bytes += uint64(len(m.Payload))
 	if m.QoS == 0 {
 		s.process(m)
 		return l.room > 0
@@ -24,7 +24,7 @@ func (s *session) Add(m *telemetry.Message) bool {
 	if s.state.ledger.n != 0 {
 		var again bool
 		if again, ended = s.redelivered(m); again {
-			c.duplicate++
+			s.counts.duplicate++
 			return l.room > 0
 		}
 	}
@@ -117,7 +117,7 @@ func (s *session) append(m *telemetry.Message, p *plan, rows []schema.Row) waiti
 	l, c := s.lane, s.counts
 	b := l.current
 	bu := b.builder(p)
-	first := bu.section.Rows()
+	first := bu.n
 	if len(bu.runs) == 0 || bu.runs[len(bu.runs)-1].source != c {
 		bu.runs = append(bu.runs, run{c, int32(first)})
 	}
@@ -125,7 +125,7 @@ func (s *session) append(m *telemetry.Message, p *plan, rows []schema.Row) waiti
 		bu.spans = append(bu.spans, span{int32(first), int32(len(rows))})
 	}
 	latest := m.Retained && p.retained == schema.RetainedLatest
-	cost := 0
+	cost := len(rows) * p.rowBytes
 	for i := range rows {
 		row := &rows[i]
 		time := row.Time
@@ -135,29 +135,40 @@ func (s *session) append(m *telemetry.Message, p *plan, rows []schema.Row) waiti
 		if latest {
 			bu.section.OnlyIfChanged = append(bu.section.OnlyIfChanged, int32(first+i))
 		}
-		bu.section.AppendRow(l.refs[i], time, m.Received, row.Values)
-		cost += p.rowBytes
-		for _, t := range p.textual {
-			cost += len(row.Values[t].Text)
-		}
+		cost += bu.add(l.refs[i], time, m.Received, row.Values)
 	}
-	n := uint64(len(rows))
-	c.readings += n
-	c.inFlight++
-	c.inFlightReadings += n
-	b.count(c, n)
+	s.sum.messages++
+	s.sum.readings += uint64(len(rows))
 	l.spend(int64(cost))
 	return waiting{builder: bu, first: first}
 }
 
-// count enters a message of n readings.
-func (b *batch) count(c *sourceCounters, n uint64) {
+// sums counts what a burst added; End enters it.
+type sums struct{ received, bytes, messages, readings uint64 }
+
+// enter ends the counting of a burst: what waits in the batch is in flight, and is
+// counted there by source.
+func (s *session) enter() {
+	n, c := &s.sum, s.counts
+	c.received += n.received
+	c.receivedBytes += n.bytes
+	if n.messages > 0 {
+		c.readings += n.readings
+		c.inFlight += n.messages
+		c.inFlightReadings += n.readings
+		s.lane.current.count(c, n.messages, n.readings)
+	}
+	*n = sums{}
+}
+
+// count enters messages of a source.
+func (b *batch) count(c *sourceCounters, messages, readings uint64) {
 	if k := len(b.tallies); k > 0 && b.tallies[k-1].source == c {
-		b.tallies[k-1].messages++
-		b.tallies[k-1].readings += n
+		b.tallies[k-1].messages += messages
+		b.tallies[k-1].readings += readings
 		return
 	}
-	b.tallies = append(b.tallies, tally{c, 1, n})
+	b.tallies = append(b.tallies, tally{c, messages, readings})
 }
 
 // spend counts bytes of the current batch. When the room of the burst is used it

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -28,6 +29,7 @@ type batch struct {
 	bytes int64     // taken from the budget
 	since time.Time // begin of the first burst
 	used  int       // rounds
+	peaks [6]int    // the most that the lists held, lately
 }
 
 // inBatch is a session that the batch holds something of, with the highest token.
@@ -66,8 +68,13 @@ type resolvedBy struct {
 }
 
 // builder gathers the rows of one table version.
+//
+// While it fills, the slices of the section are longer than its rows, so that a row
+// is stores and no appends; seal cuts them.
 type builder struct {
 	section telemetry.Section
+	n       int // rows
+	room    int // rows that the slices have place for
 	plan    *plan
 	inUse   bool
 
@@ -100,10 +107,81 @@ func (b *batch) builder(p *plan) *builder {
 	if !bu.inUse {
 		bu.inUse = true
 		bu.plan = p
+		bu.n, bu.room = 0, 0
 		bu.section.Reset(p.table)
 		b.active = append(b.active, bu)
 	}
 	return bu
+}
+
+// add appends a row and returns the bytes of its text.
+func (bu *builder) add(ref telemetry.SeriesRef, time, received int64, values []telemetry.Value) int {
+	row := bu.n
+	if row == bu.room {
+		bu.grow()
+	}
+	s := &bu.section
+	s.Series[row], s.Time[row], s.Received[row] = ref, time, received
+	for _, i := range bu.plan.numeric {
+		c, v := &s.Columns[i], &values[i]
+		c.Bits[row] = v.Bits
+		if v.Null {
+			c.Nulls[row>>6] |= 1 << (uint(row) & 63)
+		}
+	}
+	text := 0
+	for _, i := range bu.plan.textual {
+		c, v := &s.Columns[i], &values[i]
+		if v.Null {
+			c.Nulls[row>>6] |= 1 << (uint(row) & 63)
+		} else {
+			c.Bytes = append(c.Bytes, v.Text...)
+			text += len(v.Text)
+		}
+		c.Ends[row] = uint32(len(c.Bytes))
+	}
+	bu.n++
+	return text
+}
+
+// grow makes place for as many rows again.
+func (bu *builder) grow() {
+	bu.room = max(64, 2*bu.room)
+	s := &bu.section
+	s.Series = extend(s.Series, bu.room)
+	s.Time = extend(s.Time, bu.room)
+	s.Received = extend(s.Received, bu.room)
+	for i := range s.Columns {
+		c := &s.Columns[i]
+		if c.Type.Textual() {
+			c.Ends = extend(c.Ends, bu.room)
+		} else {
+			c.Bits = extend(c.Bits, bu.room)
+		}
+		had := len(c.Nulls)
+		c.Nulls = extend(c.Nulls, bu.room/64)
+		clear(c.Nulls[had:])
+	}
+}
+
+func extend[S ~[]T, T any](s S, n int) S { return slices.Grow(s, n-len(s))[:n] }
+
+// seal cuts the section to its rows.
+func (bu *builder) seal() {
+	s := &bu.section
+	s.Series, s.Time, s.Received = s.Series[:bu.n], s.Time[:bu.n], s.Received[:bu.n]
+	for i := range s.Columns {
+		c := &s.Columns[i]
+		if c.Type.Textual() {
+			c.Ends = c.Ends[:bu.n]
+		} else {
+			c.Bits = c.Bits[:bu.n]
+		}
+		c.Nulls = c.Nulls[:(bu.n+63)/64]
+		if !slices.ContainsFunc(c.Nulls, func(w uint64) bool { return w != 0 }) {
+			c.Nulls = c.Nulls[:0] // no row is null
+		}
+	}
 }
 
 // adopt prepares the batch for the tables of another schema set. What it holds
@@ -133,34 +211,39 @@ func (b *batch) recycle() {
 		bu.round = b.used
 	}
 	b.used++
-	if b.used%rounds == 0 {
+	end := b.used%rounds == 0
+	if end {
 		for i, bu := range b.byTable {
 			if bu == nil {
 				continue
 			}
-			if b.used-bu.round > rounds || cap(bu.section.Series) > 4*bu.peak+64 {
+			if b.used-bu.round > rounds || cap(bu.section.Series) > 4*bu.peak+256 {
 				b.byTable[i] = nil // it grows again to what is needed
 			}
 			bu.peak = 0
 		}
 	}
-	b.active = shorten(b.active)
-	b.tallies = shorten(b.tallies)
-	b.quarantine = shorten(b.quarantine)
-	b.ledger = shorten(b.ledger)
-	b.puts = shorten(b.puts)
-	b.sessions = shorten(b.sessions)
+	b.active = empty(b.active, &b.peaks[0], end)
+	b.tallies = empty(b.tallies, &b.peaks[1], end)
+	b.quarantine = empty(b.quarantine, &b.peaks[2], end)
+	b.ledger = empty(b.ledger, &b.peaks[3], end)
+	b.puts = empty(b.puts, &b.peaks[4], end)
+	b.sessions = empty(b.sessions, &b.peaks[5], end)
 	b.lost = nil
 	b.bytes = 0
 }
 
-// shorten empties a slice, forgets what its elements point to, and lets go of
-// memory that was needed for a burst only.
-func shorten[T any](s []T) []T {
-	if cap(s) > 1024 && len(s)*16 < cap(s) {
-		return nil
-	}
+// empty cuts a list to nothing and forgets what its elements point to. At the end
+// of a window it lets go of memory that the window did not use.
+func empty[T any](s []T, peak *int, end bool) []T {
+	*peak = max(*peak, len(s))
 	clear(s)
+	if end {
+		if cap(s) > 4**peak+256 {
+			s = nil
+		}
+		*peak = 0
+	}
 	return s[:0]
 }
 

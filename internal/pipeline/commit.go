@@ -272,6 +272,7 @@ func (c *commit) assemble(tenant telemetry.Tenant) {
 		}
 		c.bytes += b.bytes
 		for _, bu := range b.active {
+			bu.seal()
 			c.tenant.Sections = append(c.tenant.Sections, &bu.section)
 			c.rows += bu.section.Rows()
 		}

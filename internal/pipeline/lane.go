@@ -79,7 +79,7 @@ func (l *lane) adopt(s *schemas) {
 }
 
 // resolve finds the route of a topic that is not in the cache, and remembers it.
-func (l *lane) resolve(cursor *uint32, topic []byte) (uint32, entry) {
+func (l *lane) resolve(cursor *cursor, topic []byte) (uint32, entry) {
 	n := uint16(routeBadTopic)
 	if validTopic(topic) {
 		n = l.routeNumber(l.state.set.Route(topic))
@@ -87,7 +87,7 @@ func (l *lane) resolve(cursor *uint32, topic []byte) (uint32, entry) {
 	e := makeEntry(noSeries, n)
 	at := l.topics.insert(topic, 0, e, l.added)
 	if at != noPlace {
-		*cursor = at
+		cursor.at = at
 	}
 	return at, e
 }
@@ -150,7 +150,7 @@ func (l *lane) series(s *session, r *route, p *plan, at uint32, known telemetry.
 		return 0, err
 	}
 	if at := l.topics.insert(l.key, kindTags, makeEntry(ref, uint16(p.index)), l.added); at != noPlace {
-		s.tagCursor = at
+		s.tagCursor.at = at
 	}
 	return ref, nil
 }

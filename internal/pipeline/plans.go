@@ -19,7 +19,8 @@ type plan struct {
 	*schema.Plan
 	index    int // in schemas.plans
 	table    *telemetry.Table
-	textual  []int // the textual columns
+	numeric  []int // the columns of bits
+	textual  []int // and of text
 	rowBytes int   // memory of a row without its text
 	tags     int   // payload tags
 
@@ -48,6 +49,7 @@ func newSchemas(set *schema.Set) *schemas {
 				p.textual = append(p.textual, c)
 				p.rowBytes += 4
 			} else {
+				p.numeric = append(p.numeric, c)
 				p.rowBytes += 8
 			}
 		}

@@ -235,7 +235,7 @@ func (r *replayer) append(b *batch, q *telemetry.Quarantined, p *plan, rows []sc
 		return
 	}
 	bu := b.builder(p)
-	first := int32(bu.section.Rows())
+	first := int32(bu.n)
 	if len(rows) > 1 {
 		bu.spans = append(bu.spans, span{first, int32(len(rows))})
 	}
@@ -244,7 +244,7 @@ func (r *replayer) append(b *batch, q *telemetry.Quarantined, p *plan, rows []sc
 		if !rows[i].HasTime {
 			time = q.Received
 		}
-		bu.section.AppendRow(refs[i], time, q.Received, rows[i].Values)
+		bu.add(refs[i], time, q.Received, rows[i].Values)
 	}
 	b.resolved = append(b.resolved, resolvedBy{q.ID, bu, first})
 }

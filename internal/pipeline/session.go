@@ -27,9 +27,10 @@ type session struct {
 	state  *sessionState
 	counts *sourceCounters
 
-	cursor    uint32 // into the topic cache: the last topic
-	tagCursor uint32 // and the last key of tags
+	cursor    cursor // into the topic cache: topics
+	tagCursor cursor // and keys of tags
 	burst     bool
+	sum       sums // of the burst
 
 	token    uint64 // the highest of the burst
 	hasToken bool
@@ -74,7 +75,7 @@ func (p *Pipeline) OpenSession(ctx context.Context, source, key string, acker te
 	p.openSessions.Add(1)
 	return &session{
 		p: p, lane: l, state: st, counts: counts, acker: acker,
-		cursor: noPlace, tagCursor: noPlace,
+		cursor: newCursor(), tagCursor: newCursor(),
 	}, nil
 }
 
@@ -152,6 +153,7 @@ func (s *session) End() {
 		return
 	}
 	s.burst = false
+	s.enter()
 	l := s.lane
 	if s.hasToken {
 		in := s.join()

@@ -114,19 +114,38 @@ func (t *topicCache) init(shared *cacheBudget) {
 	t.seed, t.shared = maphash.MakeSeed(), shared
 }
 
-// find looks a key up. The cursor is the place of the last hit of whoever asks.
-func (t *topicCache) find(cursor *uint32, key []byte, kind int) (uint32, entry, bool) {
-	if at := *cursor; at != noPlace {
-		if next, ok := t.after(at); ok {
+// cursor is where someone found what it asked for last.
+type cursor struct {
+	at    uint32
+	wrong uint32 // guesses in a row that were
+}
+
+func newCursor() cursor { return cursor{at: noPlace} }
+
+// Who asks in no order is guessed for only now and then: a wrong guess reads memory
+// in vain.
+const (
+	guessPatience = 16
+	guessPause    = 256
+)
+
+// find looks a key up.
+func (t *topicCache) find(c *cursor, key []byte, kind int) (uint32, entry, bool) {
+	if c.wrong < guessPatience {
+		if next, ok := t.after(c.at); ok {
 			if e, ok := t.match(next, key, kind); ok {
-				*cursor = next
+				c.at, c.wrong = next, 0
 				return next, e, true
 			}
 		}
-		if e, ok := t.match(at, key, kind); ok {
-			return at, e, true
+		if e, ok := t.match(c.at, key, kind); ok {
+			c.wrong = 0
+			return c.at, e, true
 		}
+	} else if c.wrong == guessPause {
+		c.wrong = guessPatience - 2
 	}
+	c.wrong++
 	if t.count == 0 {
 		return noPlace, 0, false
 	}
@@ -139,7 +158,7 @@ func (t *topicCache) find(cursor *uint32, key []byte, kind int) (uint32, entry, 
 		if uint32(s>>32) == hash {
 			at := uint32(s) - 1
 			if e, ok := t.match(at, key, kind); ok {
-				*cursor = at
+				c.at = at
 				return at, e, true
 			}
 		}

@@ -20,7 +20,7 @@ func TestTopicCache(t *testing.T) {
 	t.Run("BehavesAsAMapWhileThereIsRoom", rapid.MakeCheck(func(t *rapid.T) {
 		c := newTopics(1 << 30)
 		model := map[string]entry{}
-		cursors := []uint32{noPlace, noPlace, noPlace}
+		cursors := []cursor{newCursor(), newCursor(), newCursor()}
 		keys := rapid.OneOf(
 			rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("d/%d", rapid.IntRange(0, 50).Draw(t, "n")) }),
 			rapid.StringN(0, 10, 40), rapid.StringN(2000, 2100, 2200))
@@ -29,8 +29,8 @@ func TestTopicCache(t *testing.T) {
 				key := keys.Draw(t, "key")
 				kind := rapid.SampledFrom([]int{0, kindTags}).Draw(t, "kind")
 				name := fmt.Sprint(kind, key)
-				cursor := &cursors[rapid.IntRange(0, 2).Draw(t, "cursor")]
-				at, e, ok := c.find(cursor, []byte(key), kind)
+				from := &cursors[rapid.IntRange(0, 2).Draw(t, "cursor")]
+				at, e, ok := c.find(from, []byte(key), kind)
 				want, had := model[name]
 				if ok != had || ok && e.series() != want.series() || ok && e.route() != want.route() {
 					t.Fatalf("find(%q) = %v, %v; want %v, %v", key, e, ok, want, had)
@@ -70,23 +70,23 @@ func TestTopicCache(t *testing.T) {
 			}
 		}
 		t.Logf("%d topics of %d bytes take %.1f bytes each", n, len(deviceTopic(nil, 1)), float64(c.shared.used.Load())/n)
-		cursor := uint32(noPlace)
+		at := newCursor()
 		for range 100_000 {
 			i := rand.IntN(n)
-			if _, e, ok := c.find(&cursor, deviceTopic(nil, i), 0); !ok || int(e.series()) != i {
+			if _, e, ok := c.find(&at, deviceTopic(nil, i), 0); !ok || int(e.series()) != i {
 				t.Fatalf("topic %d has series %v, %v", i, e.series(), ok)
 			}
 		}
 	})
 	t.Run("KeepsToItsBytesAndStillServesACycleThatDoesNotFit", func(t *testing.T) {
 		c := newTopics(1 << 20)
-		cursor := uint32(noPlace)
+		at := newCursor()
 		hits, asked := 0, 0
 		for round := range 10 {
 			for i := range 16_000 { // about 13,000 fit
 				asked++
 				key := deviceTopic(nil, i)
-				if _, _, ok := c.find(&cursor, key, 0); ok {
+				if _, _, ok := c.find(&at, key, 0); ok {
 					hits++
 				} else {
 					c.insert(key, 0, makeEntry(1, 2), uint64(asked))
@@ -103,12 +103,12 @@ func TestTopicCache(t *testing.T) {
 	})
 	t.Run("GivesUpContentThatHasHadItsDay", func(t *testing.T) {
 		c := newTopics(1 << 20)
-		cursor := uint32(noPlace)
+		at := newCursor()
 		asked := uint64(0)
 		ask := func(i int) bool {
 			asked++
 			key := deviceTopic(nil, i)
-			_, _, ok := c.find(&cursor, key, 0)
+			_, _, ok := c.find(&at, key, 0)
 			if !ok {
 				c.insert(key, 0, makeEntry(1, 2), asked)
 			}
