@@ -120,6 +120,11 @@ func (c *Checker) run(p *Plan, payload []byte) bool {
 	if c.walk(p, payload) {
 		return true
 	}
+	return c.refuse(p, payload)
+}
+
+// refuse decides between malformed and invalid, and returns false.
+func (c *Checker) refuse(p *Plan, payload []byte) bool {
 	if p.format == formatJSON && p.library == nil && c.fail.Reason == telemetry.ReasonInvalid {
 		refused := c.fail
 		c.depth, c.names = 0, c.names[:0]
@@ -205,7 +210,9 @@ func (c *Checker) walk(p *Plan, payload []byte) bool {
 		}
 	}
 	if p.restSlot >= 0 {
-		c.values[p.restSlot] = c.restValue(c.rest)
+		if v := &c.values[p.restSlot]; len(c.rest) > 0 || !v.Null || v.Text != nil {
+			*v = c.restValue(c.rest)
+		}
 	}
 	c.rows = c.rows[:1]
 	row := &c.rows[0]
@@ -242,10 +249,10 @@ func (c *Checker) value(n *node, pos int) int {
 		return c.skip(pos)
 	}
 	switch ch := c.p[pos]; ch {
-	case '"':
-		return c.str(n, pos)
 	case '{':
 		return c.objectValue(n, pos)
+	case '"':
+		return c.str(n, pos)
 	case '[':
 		return c.array(n, pos)
 	case 't', 'f', 'n':
@@ -262,24 +269,36 @@ func (c *Checker) number(n *node, pos int) int {
 	if flags&numBad != 0 {
 		return c.badValue(pos, end)
 	}
-	if n.types&typeNumber != typeNumber && n.checks&checkNullNumbers == 0 && !n.takesNumber(mant, exp, flags, p[pos:end]) {
-		return c.failAt(failType, n, pos)
-	}
-	if n.use == useColumn && n.colType == telemetry.Float && n.checks&(checkNumbers&^(checkMin|checkMax)) == 0 {
-		// The case that most values are: a float column, with or without bounds.
-		f := toFloat(mant, exp, flags, p[pos:end])
-		if n.checks&(checkMin|checkMax) != 0 && !n.inBounds(f, mant, flags, p[pos:end]) {
-			return c.failBounds(n, pos)
+	if n.floats {
+		// What most values are: a float column, with or without bounds.
+		var f float64
+		if mant < 1<<53 && exp <= 0 && exp >= -22 && flags&numTrunc == 0 {
+			if f = float64(mant); exp != 0 {
+				f /= pow10f[-exp]
+			}
+			if flags != 0 {
+				f = -f
+			}
+		} else {
+			f = toFloat(mant, exp, flags, p[pos:end])
 		}
-		if f-f != 0 {
-			c.deferAt(failOverflow, n, pos)
-			return end
+		if !(f > n.low && f < n.high) {
+			if !n.inBounds(f, mant, flags, p[pos:end]) {
+				return c.failBounds(n, pos)
+			}
+			if math.IsInf(f, 0) {
+				c.deferAt(failOverflow, n, pos)
+				return end
+			}
 		}
 		v := &c.values[n.slot]
 		v.Null = false
 		v.Bits = math.Float64bits(f)
 		c.filled |= 1 << (uint(n.slot) & 63)
 		return end
+	}
+	if n.types&typeNumber != typeNumber && n.checks&checkNullNumbers == 0 && !n.takesNumber(mant, exp, flags, p[pos:end]) {
+		return c.failAt(failType, n, pos)
 	}
 	if n.checks&checkNumbers != 0 {
 		if n.checks&checkNullNumbers != 0 {

@@ -54,6 +54,9 @@ type node struct {
 	colType telemetry.ColumnType
 	uses    []use // of useMany
 
+	floats    bool    // numbers go to a float column, and only bounds are checked
+	low, high float64 // between these every number is within bounds
+
 	min, max       bound
 	multiple       multiple
 	enum           []constant
@@ -145,6 +148,7 @@ type prop struct {
 	name       string
 	node       *node
 	declared   bool // in the schema's properties
+	plain      bool // its value goes to its node without further ado
 	rest       bool // named only as required: what stands there goes to _rest
 	restKey    string
 }

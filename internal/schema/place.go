@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"math"
 	"slices"
 	"strconv"
 
@@ -120,6 +121,13 @@ func (p *place) finish(keep, strict bool) *node {
 	}
 	n := new(node)
 	*n = p.checked
+	n.low, n.high = math.Inf(-1), math.Inf(1)
+	if n.checks&checkMin != 0 {
+		n.low = n.min.float
+	}
+	if n.checks&checkMax != 0 {
+		n.high = n.max.float
+	}
 	if p.raw {
 		keep = false
 	}
@@ -173,6 +181,10 @@ func (p *place) finishObject(keep, strict bool) *object {
 			o.wide = append(o.wide, i)
 		}
 	}
+	for i := range o.props {
+		k := &o.props[i]
+		k.plain = k.node != nil && k.node.object == nil && (k.declared || !o.refuse)
+	}
 	o.seal()
 	return o
 }
@@ -189,6 +201,7 @@ func (p *place) finishUses(n *node) {
 		switch u := p.uses[0]; {
 		case u.kind == toColumn && u.mapped == nil:
 			n.use, n.slot, n.colType = useColumn, u.slot, u.colType
+			n.floats = u.colType == telemetry.Float && n.types&typeNumber == typeNumber && n.checks&(checkNumbers&^(checkMin|checkMax)) == 0
 		case u.kind == toTime && u.numeric:
 			n.use = useTime
 		default:

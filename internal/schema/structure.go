@@ -68,7 +68,18 @@ func (c *Checker) object(n *node, pos int) int {
 				pos = skipSpace(p, pos)
 			}
 			last = guess + 1
-			if pos = c.member(n, &o.props[guess], keyAt, pos); pos < 0 {
+			k := &o.props[guess]
+			switch v := k.node; {
+			case !k.plain || pos >= len(p):
+				pos = c.member(n, k, keyAt, pos)
+			case p[pos] == '"':
+				pos = c.str(v, pos)
+			case p[pos] <= '9':
+				pos = c.number(v, pos)
+			default:
+				pos = c.value(v, pos)
+			}
+			if pos < 0 {
 				return -1
 			}
 		}
@@ -79,6 +90,10 @@ func (c *Checker) object(n *node, pos int) int {
 			return c.syntax(failEnd, pos)
 		}
 		if p[pos] == '}' {
+			if seen&o.required == o.required && o.wide == nil && len(c.names) == nameBase {
+				c.wide = c.wide[:wideBase]
+				return pos + 1
+			}
 			return c.objectEnd(n, start, pos+1, seen, wideBase, nameBase)
 		}
 		if p[pos] != ',' {
