@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/bench"
+)
+
+type benchCmd struct {
+	Node    benchNodeCmd    `cmd:"" help:"Feed a node as a broker would and measure it."`
+	Broker  benchBrokerCmd  `cmd:"" help:"Publish to a node's embedded broker and measure it."`
+	Publish benchPublishCmd `cmd:"" help:"Publish a workload to any broker."`
+	Floor   benchFloorCmd   `cmd:"" help:"Measure a minimal program that parses, appends, syncs and acknowledges."`
+	Mochi   benchMochiCmd   `cmd:"" help:"Measure the mochi broker alone."`
+	Query   benchQueryCmd   `cmd:"" help:"Load readings into a node and time queries."`
+	Report  benchReportCmd  `cmd:"" help:"Every number of docs/benchmarks.md, as Markdown."`
+
+	FloorChild benchFloorChildCmd `cmd:"" hidden:""`
+	MochiChild benchMochiChildCmd `cmd:"" hidden:""`
+}
+
+// benchFlags are the flags of every run.
+type benchFlags struct {
+	Workload       string        `enum:"w1,w2" default:"w1" help:"w1: six-field JSON; w2: 200 schemas, doubles, 1%% invalid, 5%% late, 1%% repeated."`
+	Series         int           `help:"Devices of w1 (default 1,000) or series of w2 (default 1,000,000)."`
+	Rate           float64       `help:"Messages a second; 0 is flat out."`
+	Duration       time.Duration `default:"10s" help:"How long to send."`
+	Count          int64         `help:"Stop after so many messages."`
+	QoS            int           `name:"qos" default:"1" help:"0 or 1."`
+	MQTT           string        `enum:"5,3.1.1" default:"5" help:"The protocol version."`
+	CommitInterval string        `placeholder:"DURATION" help:"The node's store.commit_interval."`
+	Clients        int           `default:"1" help:"Publishers, where the target is a broker."`
+	Dir            string        `help:"Where to put the data; kept afterwards. Default: a temporary directory."`
+	Seed           uint64        `default:"1" help:"Of the workload's noise."`
+	Weir           string        `placeholder:"FILE" help:"Another weir binary to measure."`
+}
+
+func (f benchFlags) options(s streams) bench.Options {
+	return bench.Options{
+		Weir: f.Weir, Workload: f.Workload, Series: f.Series, Rate: f.Rate, Duration: f.Duration, Count: f.Count,
+		QoS: f.QoS, Version: f.MQTT, CommitInterval: f.CommitInterval, Clients: f.Clients, Dir: f.Dir, Seed: f.Seed, Out: s.out,
+	}
+}
+
+type benchNodeCmd struct{ benchFlags }
+
+func (c benchNodeCmd) Run(ctx context.Context, s streams) error {
+	return printResult(s)(bench.Node(ctx, c.options(s)))
+}
+
+type benchBrokerCmd struct{ benchFlags }
+
+func (c benchBrokerCmd) Run(ctx context.Context, s streams) error {
+	return printResult(s)(bench.Broker(ctx, c.options(s)))
+}
+
+type benchPublishCmd struct {
+	benchFlags
+	To string `required:"" placeholder:"HOST:PORT" help:"The broker."`
+}
+
+func (c benchPublishCmd) Run(ctx context.Context, s streams) error {
+	return printResult(s)(bench.Publish(ctx, c.options(s), c.To))
+}
+
+type benchFloorCmd struct{ benchFlags }
+
+func (c benchFloorCmd) Run(ctx context.Context, s streams) error {
+	return printResult(s)(bench.Floor(ctx, c.options(s)))
+}
+
+type benchMochiCmd struct{ benchFlags }
+
+func (c benchMochiCmd) Run(ctx context.Context, s streams) error {
+	return printResult(s)(bench.Mochi(ctx, c.options(s)))
+}
+
+type benchQueryCmd struct {
+	Readings int64  `default:"5000000" help:"How many W1 readings to load."`
+	Runs     int    `default:"20" help:"How often each query is timed."`
+	Dir      string `help:"Where to put the data; kept afterwards."`
+}
+
+func (c benchQueryCmd) Run(ctx context.Context, s streams) error {
+	return bench.Queries(ctx, bench.Options{Count: c.Readings, Dir: c.Dir, Out: s.out}, c.Runs)
+}
+
+type benchReportCmd struct {
+	Short bool `help:"Seconds instead of minutes for each run: to see that it works, not to quote."`
+}
+
+func (c benchReportCmd) Run(ctx context.Context, s streams) error {
+	return bench.Report(ctx, bench.Options{Out: s.out}, c.Short)
+}
+
+type benchFloorChildCmd struct {
+	URL  string `arg:""`
+	File string `arg:""`
+}
+
+func (c benchFloorChildCmd) Run(ctx context.Context) error { return bench.RunFloor(ctx, c.URL, c.File) }
+
+type benchMochiChildCmd struct {
+	Listen string `arg:""`
+}
+
+func (c benchMochiChildCmd) Run(ctx context.Context) error { return bench.RunMochi(ctx, c.Listen) }
+
+// printResult prints what a run measured, if it ended well.
+func printResult(s streams) func(*bench.Result, error) error {
+	return func(r *bench.Result, err error) error {
+		if r != nil {
+			r.Print(s.out)
+		}
+		return err
+	}
+}
