@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type journal struct {
 	seq     uint64 // records appended, ever
 	overrun bool   // frames were given up: the file must be written anew
 	waiters map[*conn]struct{}
+	// settling is closed when synced grows; nil while nobody awaits it.
+	settling chan struct{}
 
 	synced    atomic.Uint64 // records that are durable
 	compactAt int64
@@ -175,6 +178,31 @@ func (j *journal) flush() {
 	_ = j.write() // sync tries again and reports
 }
 
+// await waits until the record at the position is durable, or until ctx ends. Who
+// waits at the same time shares one sync.
+func (j *journal) await(ctx context.Context, seq uint64) {
+	if j == nil {
+		return
+	}
+	for j.synced.Load() < seq {
+		j.mu.Lock()
+		if j.settling == nil {
+			j.settling = make(chan struct{})
+		}
+		settling := j.settling
+		j.mu.Unlock()
+		if j.synced.Load() >= seq {
+			return
+		}
+		j.signal()
+		select {
+		case <-settling:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // durable reports whether the record at the position is, and else kicks c once it is.
 func (j *journal) durable(seq uint64, c *conn) bool {
 	if j == nil || j.synced.Load() >= seq {
@@ -262,6 +290,10 @@ func (j *journal) settled(seq uint64) {
 	}
 	waiters := j.waiters
 	j.waiters = map[*conn]struct{}{}
+	if j.settling != nil {
+		close(j.settling)
+		j.settling = nil
+	}
 	j.mu.Unlock()
 	for c := range waiters {
 		c.kick()

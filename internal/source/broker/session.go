@@ -49,7 +49,9 @@ func (b *Broker) establish(c *conn) error {
 	record := b.sessionRecord(s)
 	b.mu.Unlock()
 	if s.expiry > 0 || c.present {
-		b.journal.append(record)
+		// A session that was promised to the client must be known after a crash:
+		// else its ledger ends, and what the client sends again is stored twice.
+		b.journal.await(b.ctx, b.journal.append(record))
 	}
 	c.session = s
 	c.phase = connected
@@ -124,7 +126,9 @@ func (b *Broker) markReset(s *session) {
 	keep := s.expiry > 0
 	b.mu.Unlock()
 	if keep {
-		b.journal.append(record)
+		// Before anything of the new session is stored: after a crash the sink must
+		// not be told to forget that.
+		b.journal.await(b.ctx, b.journal.append(record))
 	}
 }
 
