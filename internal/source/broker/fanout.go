@@ -185,19 +185,24 @@ func sharedFilter(filter string) string {
 // returns the position of the journal that makes the retained message durable, 0 if
 // there is nothing to wait for.
 func (b *Broker) forward(from *session, version wire.Version, p *wire.Publish, now int64) uint64 {
-	r := b.fan.route(p.Topic)
-	if r == nil && !p.Retain {
+	if !p.Retain {
+		if r := b.fan.route(p.Topic); r != nil {
+			m := newMessage(version, p, now)
+			m.origin = from
+			b.fan.send(r, m)
+		}
 		return 0
 	}
 	m := newMessage(version, p, now)
 	m.origin = from
-	if r != nil {
+	// A subscription that begins meanwhile gets the message either live or as a
+	// retained one.
+	b.keep.mu.Lock()
+	defer b.keep.mu.Unlock()
+	if r := b.fan.route(p.Topic); r != nil {
 		b.fan.send(r, m)
 	}
-	if p.Retain {
-		return b.keep.set(m)
-	}
-	return 0
+	return b.keep.set(m)
 }
 
 // newMessage copies what is passed on of a PUBLISH.

@@ -24,10 +24,8 @@ func newRetained(b *Broker) *retained {
 }
 
 // set retains a message, or forgets the topic's if it has no payload
-// [MQTT-3.3.1-6]. It returns the position in the journal to wait for.
+// [MQTT-3.3.1-6]. It returns the position in the journal to wait for. mu is held.
 func (k *retained) set(m *message) uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	old := k.messages[m.topic]
 	if len(m.payload) == 0 {
 		if old == nil {
@@ -78,7 +76,7 @@ func (b *Broker) index(topic string, payload []byte) {
 }
 
 // matching returns the retained messages that a filter matches. mochi's index does
-// not see that "a/#" matches "a", so it is asked for that as well.
+// not see that "a/#" matches "a", so it is asked for that as well. mu is held.
 func (k *retained) matching(filter string) []*message {
 	found := k.b.server.Topics.Messages(filter)
 	if parent, ok := strings.CutSuffix(filter, "/#"); ok {
@@ -87,8 +85,6 @@ func (k *retained) matching(filter string) []*message {
 	now := time.Now().Unix()
 	var all []*message
 	seen := map[string]bool{}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	for i := range found {
 		topic := found[i].TopicName
 		if seen[topic] || !telemetry.TopicMatches(filter, topic) {

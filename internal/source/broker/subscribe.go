@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/weir-telemetry/weir/internal/source/wire"
@@ -24,52 +25,60 @@ func (c *conn) onSubscribe(first byte, body []byte) error {
 	if len(p.Properties.SubscriptionIDs) > 0 {
 		id = int(p.Properties.SubscriptionIDs[0])
 	}
-	b := c.b
-	ack := wire.Suback{PacketID: p.PacketID}
-	isNew := make([]bool, len(p.Subscriptions))
-	for i := range p.Subscriptions {
-		sub := &p.Subscriptions[i]
+	for _, sub := range p.Subscriptions {
 		if sub.NoLocal && isShared(sub.Filter) {
 			return &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.8.3-4", Text: "No Local on a shared subscription"}
 		}
+	}
+	ack := wire.Suback{PacketID: p.PacketID}
+	var retained []delivery
+	c.b.keep.mu.Lock() // until the retained messages are out: no newer one may come before them, see forward
+	defer c.b.keep.mu.Unlock()
+	for _, sub := range p.Subscriptions {
 		if !validFilter(sub.Filter) {
 			ack.Reasons = append(ack.Reasons, wire.TopicFilterInvalid)
 			continue
 		}
-		entry := packets.Subscription{
-			Filter:            sub.Filter,
-			Identifier:        id,
-			Qos:               sub.QoS,
-			NoLocal:           sub.NoLocal,
-			RetainAsPublished: sub.RetainAsPublished,
-			RetainHandling:    sub.RetainHandling,
-		}
-		_, had := cl.State.Subscriptions.Get(sub.Filter)
-		isNew[i] = !had
-		if b.server.Topics.Subscribe(c.clientID, entry) {
-			atomic.AddInt64(&b.server.Info.Subscriptions, 1)
-		}
-		cl.State.Subscriptions.Add(sub.Filter, entry)
-		b.journal.append(subscriptionRecord(c.clientID, entry))
+		retained = append(retained, c.subscribe(cl, sub, id)...)
 		ack.Reasons = append(ack.Reasons, wire.ReasonCode(sub.QoS))
 	}
-	b.journal.flush()
-	c.subscriptionsChanged(cl.State.Subscriptions.Len())
+	c.b.journal.flush()
 	c.append(func(out []byte) []byte { return wire.AppendSuback(out, c.version, &ack) })
-	for i := range p.Subscriptions {
-		sub := &p.Subscriptions[i]
-		if ack.Reasons[i].Failed() || isShared(sub.Filter) || sub.RetainHandling == 2 || sub.RetainHandling == 1 && !isNew[i] {
-			continue
-		}
-		var ids []uint32
-		if id > 0 {
-			ids = []uint32{uint32(id)}
-		}
-		for _, m := range b.keep.matching(sub.Filter) {
-			c.session.deliver(delivery{m: m, ids: ids, qos: min(m.qos, sub.QoS), retain: true})
-		}
+	for _, d := range retained {
+		c.session.deliver(d)
 	}
 	return nil
+}
+
+// subscribe enters one subscription and returns the retained messages that it brings.
+func (c *conn) subscribe(cl *mqtt.Client, sub wire.Subscription, id int) (retained []delivery) {
+	b := c.b
+	entry := packets.Subscription{
+		Filter:            sub.Filter,
+		Identifier:        id,
+		Qos:               sub.QoS,
+		NoLocal:           sub.NoLocal,
+		RetainAsPublished: sub.RetainAsPublished,
+		RetainHandling:    sub.RetainHandling,
+	}
+	_, had := cl.State.Subscriptions.Get(sub.Filter)
+	if b.server.Topics.Subscribe(c.clientID, entry) {
+		atomic.AddInt64(&b.server.Info.Subscriptions, 1)
+	}
+	cl.State.Subscriptions.Add(sub.Filter, entry)
+	c.subscriptionsChanged(cl.State.Subscriptions.Len())
+	b.journal.append(subscriptionRecord(c.clientID, entry))
+	if isShared(sub.Filter) || sub.RetainHandling == 2 || sub.RetainHandling == 1 && had {
+		return nil
+	}
+	var ids []uint32
+	if id > 0 {
+		ids = []uint32{uint32(id)}
+	}
+	for _, m := range b.keep.matching(sub.Filter) {
+		retained = append(retained, delivery{m: m, ids: ids, qos: min(m.qos, sub.QoS), retain: true})
+	}
+	return retained
 }
 
 // validFilter also refuses "$SHARE/...", which the standard takes for an ordinary
