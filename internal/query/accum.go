@@ -62,9 +62,15 @@ func (a *countAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
 		}
 	}
 }
-func (a *countAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+func (a *countAcc) rows(c *chunk, v *vec, sel, groups []int32) {
+	if a.all || v.noNullsIn(0, c.n) {
+		for _, g := range groups {
+			a.n[g]++
+		}
+		return
+	}
 	for i, r := range sel {
-		if a.all || !v.null(int(r)) {
+		if !v.null(int(r)) {
 			a.n[groups[i]]++
 		}
 	}
@@ -148,23 +154,45 @@ func (a *sumAcc) grow(n int) { a.s = growTo(a.s, n) }
 func (a *sumAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
 	s := &a.s[g]
 	switch {
-	case v.kind == vecFloat && !v.con && v.noNullsIn(lo, hi):
-		sum, err := s.sum, s.err
-		for _, x := range v.bits[lo:hi] {
-			f := math.Float64frombits(x)
-			t := sum + f
-			b := t - sum
-			err += (sum - (t - b)) + (f - b)
-			sum = t
-		}
-		s.sum, s.err = sum, err
-		s.n += int64(hi - lo)
-		s.reals += int64(hi - lo)
+	case v.kind == vecFloat && !v.con && v.noNullBits(lo, hi) && s.addFloats(v.bits[lo:hi]):
 	default:
 		for i := lo; i < hi; i++ {
 			a.row(s, v, i)
 		}
 	}
+}
+
+// addFloats adds reals of which none is NaN, or reports that one may be. Two
+// halves are added side by side, because each sum waits for the one before.
+func (s *sumState) addFloats(bits []uint64) bool {
+	var sum, err [2]float64
+	half := len(bits) / 2
+	a, b := bits[:half], bits[half:2*half]
+	for i := range a {
+		x, y := math.Float64frombits(a[i]), math.Float64frombits(b[i])
+		t, u := sum[0]+x, sum[1]+y
+		p, q := t-sum[0], u-sum[1]
+		err[0] += (sum[0] - (t - p)) + (x - p)
+		err[1] += (sum[1] - (u - q)) + (y - q)
+		sum[0], sum[1] = t, u
+	}
+	if total := sum[0] + sum[1]; math.IsNaN(total) || math.IsInf(total, 0) {
+		return false
+	}
+	n, reals := s.n+int64(len(bits)), s.reals+int64(len(bits))
+	s.addFloat(sum[0])
+	s.addFloat(sum[1])
+	s.err += err[0] + err[1]
+	if len(bits)%2 == 1 {
+		x := math.Float64frombits(bits[len(bits)-1])
+		if math.IsNaN(x) {
+			n, reals = n-1, reals-1
+		} else {
+			s.addFloat(x)
+		}
+	}
+	s.n, s.reals = n, reals
+	return true
 }
 
 func (a *sumAcc) row(s *sumState, v *vec, i int) {
@@ -187,6 +215,14 @@ func (a *sumAcc) row(s *sumState, v *vec, i int) {
 }
 
 func (a *sumAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	if v.kind == vecFloat && !v.con && v.noNullBits(0, len(v.bits)) {
+		for i, r := range sel {
+			if x := math.Float64frombits(v.bits[r]); x == x {
+				a.s[groups[i]].addFloat(x)
+			}
+		}
+		return
+	}
 	for i, r := range sel {
 		a.row(&a.s[groups[i]], v, int(r))
 	}
@@ -323,6 +359,20 @@ func (a *extremeAcc) row(h *held, v *vec, i int) {
 }
 
 func (a *extremeAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
+	if v.kind == vecFloat && !v.con && v.noNullBits(0, len(v.bits)) {
+		for i, r := range sel {
+			h, x := &a.h[groups[i]], math.Float64frombits(v.bits[r])
+			if h.kind == vecFloat {
+				best := math.Float64frombits(h.bits)
+				if x > best == a.max && x != best && x == x {
+					h.bits = v.bits[r]
+				}
+			} else if x == x {
+				a.row(h, v, int(r))
+			}
+		}
+		return
+	}
 	for i, r := range sel {
 		if !v.null(int(r)) {
 			a.row(&a.h[groups[i]], v, int(r))

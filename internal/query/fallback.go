@@ -13,6 +13,7 @@ import (
 
 	"modernc.org/sqlite"
 
+	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -26,7 +27,8 @@ type sqliteQuery struct {
 	cancel    context.CancelCauseFunc
 	started   time.Time
 	relations map[string]*relation
-	collates  bool // the statement names a collation
+	pinned    map[string]store.Scan // by relation
+	collates  bool                  // the statement names a collation
 	columns   []Column
 	batches   chan *Batch
 	pool      *sync.Pool
@@ -110,7 +112,7 @@ func (c connector) Driver() driver.Driver                        { return sqlite
 
 // runSQLite runs the statement in SQLite.
 func (q *queryRun) runSQLite(why string) (*Rows, error) {
-	s := &sqliteQuery{run: q, why: why, started: time.Now(), relations: map[string]*relation{}, batches: make(chan *Batch, 1)}
+	s := &sqliteQuery{run: q, why: why, started: time.Now(), relations: map[string]*relation{}, pinned: map[string]store.Scan{}, batches: make(chan *Batch, 1)}
 	s.pool = &sync.Pool{New: func() any { return &Batch{} }}
 	s.ctx, s.cancel = context.WithCancelCause(q.ctx)
 	s.register()
@@ -156,6 +158,7 @@ func (q *queryRun) runSQLite(why string) (*Rows, error) {
 		defer func() { _ = db.Close() }()
 		defer func() { _ = conn.Close() }()
 		defer close(s.batches)
+		defer s.unpin()
 		_, err := conn.ExecContext(s.ctx, "INSERT INTO temp.weir_sink "+text)
 		if err == nil {
 			err = s.flush()
@@ -165,6 +168,13 @@ func (q *queryRun) runSQLite(why string) (*Rows, error) {
 		}
 	})
 	return s.rows(), nil
+}
+
+// unpin closes the scans, when nothing can ask for them any more.
+func (s *sqliteQuery) unpin() {
+	for _, scan := range s.pinned {
+		scan.Close()
+	}
 }
 
 // prepare limits the connection, declares what the statement names and learns

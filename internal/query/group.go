@@ -62,6 +62,10 @@ type groupTable struct {
 
 	restVals  [][]Value
 	restIndex map[string]int32
+	ids       []int32
+	memo      []int32 // of a dictionary: index plus 1, NULL first
+	memoOf    *string
+	memoUnit  int
 	lastRest  []byte
 	lastID    int32
 
@@ -171,6 +175,35 @@ func (t *groupTable) addSeries(key string, vals []Value) int32 {
 	t.cache = append(t.cache, bucketCache{lo: math.MaxInt64, hi: math.MinInt64})
 	t.bytes += len(key)*2 + 128
 	return id
+}
+
+// restIDs returns the numbers of the values of the keys in partRest for the
+// selected rows.
+func (t *groupTable) restIDs(c *chunk, vecs []*vec, sel []int32) []int32 {
+	t.ids = t.ids[:0]
+	if v := vecs[0]; len(vecs) == 1 && v.kind == vecText && v.dict != nil && !v.con {
+		if t.memoOf != &v.dict[0] || t.memoUnit != c.unit {
+			t.memoOf, t.memoUnit, t.memo = &v.dict[0], c.unit, t.memo[:0]
+		}
+		t.memo = growTo(t.memo, len(v.dict)+1)
+		for _, r := range sel {
+			at := uint64(0) // of NULL
+			if !v.nulls.Get(int(r)) {
+				at = v.bits[r] + 1
+			}
+			id := t.memo[at]
+			if id == 0 {
+				id = t.restID(vecs, int(r)) + 1
+				t.memo[at] = id
+			}
+			t.ids = append(t.ids, id-1)
+		}
+		return t.ids
+	}
+	for _, r := range sel {
+		t.ids = append(t.ids, t.restID(vecs, int(r)))
+	}
+	return t.ids
 }
 
 // restID returns the number of the values of the keys in partRest at a row.

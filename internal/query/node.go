@@ -48,7 +48,6 @@ func (n *compareNode) eval(c *chunk) (*vec, error) {
 func (n *compareNode) floats(a *vec, k Value, rows int) {
 	n.v.reserve(vecInt, rows)
 	op := n.e.op
-	lt, eq, gt := truthBit(op, -1), truthBit(op, 0), truthBit(op, 1)
 	if a.kind == vecFloat {
 		f := k.asFloat()
 		if k.Kind == Int && compareIntFloat(k.Int(), f) != 0 {
@@ -56,16 +55,7 @@ func (n *compareNode) floats(a *vec, k Value, rows int) {
 				n.v.bits[i] = truthBit(op, compareValues(FloatValue(math.Float64frombits(a.bits[i])), k))
 			}
 		} else {
-			for i, x := range a.bits[:rows] {
-				switch y := math.Float64frombits(x); {
-				case y < f:
-					n.v.bits[i] = lt
-				case y > f:
-					n.v.bits[i] = gt
-				default:
-					n.v.bits[i] = eq
-				}
-			}
+			compareFloatLoop(n.v.bits, a.bits[:rows], f, op)
 		}
 		n.copyNulls(a, rows)
 		return
@@ -74,6 +64,44 @@ func (n *compareNode) floats(a *vec, k Value, rows int) {
 		n.v.bits[i] = truthBit(op, compareIntFloat(int64(x), k.asFloat()))
 	}
 	n.copyNulls(a, rows)
+}
+
+// compareFloatLoop writes 0 or 1 for each comparison, without branches.
+func compareFloatLoop(dst, src []uint64, k float64, op opcode) {
+	dst = dst[:len(src)]
+	switch op {
+	case opLt:
+		for i, x := range src {
+			dst[i] = bit(math.Float64frombits(x) < k)
+		}
+	case opLe:
+		for i, x := range src {
+			dst[i] = bit(math.Float64frombits(x) <= k)
+		}
+	case opGt:
+		for i, x := range src {
+			dst[i] = bit(math.Float64frombits(x) > k)
+		}
+	case opGe:
+		for i, x := range src {
+			dst[i] = bit(math.Float64frombits(x) >= k)
+		}
+	case opEq, opIs:
+		for i, x := range src {
+			dst[i] = bit(math.Float64frombits(x) == k)
+		}
+	default:
+		for i, x := range src {
+			dst[i] = bit(math.Float64frombits(x) != k)
+		}
+	}
+}
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (n *compareNode) ints(a *vec, k int64, rows int) {
@@ -100,12 +128,7 @@ func (n *compareNode) times(a *vec, rows int) {
 	}
 }
 
-func truthBit(op opcode, c int) uint64 {
-	if holds(op, c) {
-		return 1
-	}
-	return 0
-}
+func truthBit(op opcode, c int) uint64 { return bit(holds(op, c)) }
 
 // copyNulls makes null what is null in a. IS and IS NOT know no null.
 func (n *compareNode) copyNulls(a *vec, rows int) {

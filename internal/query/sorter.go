@@ -2,6 +2,7 @@ package query
 
 import (
 	"container/heap"
+	"math"
 	"slices"
 	"strings"
 )
@@ -141,17 +142,34 @@ func (s *sorter) sorted() []sortedRow {
 // sortRows offers the selected rows of a chunk to the worker's sorter.
 func (w *worker) sortRows(c *chunk) error {
 	outs, keys := make([]*vec, len(w.outs)), make([]*vec, len(w.order))
-	var err error
-	for i, n := range w.outs {
-		if outs[i], err = n.eval(c); err != nil {
+	eval := func(i int) (err error) {
+		if o := w.plan.order[i].out; o >= 0 {
+			outs[o], err = w.outs[o].eval(c)
+			keys[i] = outs[o]
+		} else {
+			keys[i], err = w.order[i].eval(c)
+		}
+		return err
+	}
+	if err := eval(0); err != nil {
+		return err
+	}
+	if w.sorter.full() {
+		if w.dropUseless(keys[0]); len(w.sel) == 0 {
+			return nil
+		}
+	}
+	for i := range keys[1:] {
+		if err := eval(i + 1); err != nil {
 			return err
 		}
 	}
-	for i, n := range w.order {
-		if n == nil {
-			keys[i] = outs[w.plan.order[i].out]
-		} else if keys[i], err = n.eval(c); err != nil {
-			return err
+	for i, n := range w.outs {
+		if outs[i] == nil {
+			var err error
+			if outs[i], err = n.eval(c); err != nil {
+				return err
+			}
 		}
 	}
 	kv, ov := make([]Value, len(keys)), make([]Value, len(outs))
@@ -168,6 +186,29 @@ func (w *worker) sortRows(c *chunk) error {
 		w.sorter.add(kv, ov)
 	}
 	return w.charge()
+}
+
+// dropUseless leaves out the rows that sort after every kept one by their first
+// key alone.
+func (w *worker) dropUseless(v *vec) {
+	if top := w.sorter.rows[0].keys[0]; v.kind == vecFloat && top.Kind == Float && !v.con && len(v.nulls) == 0 {
+		k, desc := top.Float(), w.plan.order[0].desc
+		out := w.sel[:0]
+		for _, r := range w.sel {
+			if x := math.Float64frombits(v.bits[r]); x != x || desc && x >= k || !desc && x <= k {
+				out = append(out, r)
+			}
+		}
+		w.sel = out
+		return
+	}
+	out := w.sel[:0]
+	for _, r := range w.sel {
+		if !w.useless(v, int(r)) {
+			out = append(out, r)
+		}
+	}
+	w.sel = out
 }
 
 // useless reports, without boxing, that a row sorts after every kept one by its

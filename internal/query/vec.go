@@ -102,6 +102,21 @@ func (v *vec) noNulls(n int) bool { return v.noNullsIn(0, n) }
 
 // noNullsIn is noNulls of the rows [lo, hi).
 func (v *vec) noNullsIn(lo, hi int) bool {
+	if !v.noNullBits(lo, hi) {
+		return false
+	}
+	if v.kind == vecFloat && !v.con {
+		for _, b := range v.bits[lo:hi] {
+			if b&0x7fffffffffffffff > 0x7ff0000000000000 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// noNullBits is noNullsIn except that reals may be NaN.
+func (v *vec) noNullBits(lo, hi int) bool {
 	if v.kind == vecNull || v.kind == vecAny {
 		return false
 	}
@@ -121,13 +136,6 @@ func (v *vec) noNullsIn(lo, hi int) bool {
 			return false
 		}
 		i++
-	}
-	if v.kind == vecFloat {
-		for _, b := range v.bits[lo:hi] {
-			if b&0x7fffffffffffffff > 0x7ff0000000000000 {
-				return false
-			}
-		}
 	}
 	return true
 }

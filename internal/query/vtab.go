@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,25 +134,26 @@ func (t *virtualTable) Destroy() error { return nil }
 
 // cursor walks the rows of a scan, unit by unit and chunk by chunk.
 type cursor struct {
-	table   *virtualTable
-	x       *execution
-	scan    store.Scan
-	worker  *worker
-	units   []store.Unit
-	nodes   []node // by column of the relation; nil: not used
-	vecs    []*vec
-	chunk   chunk
-	sel     []int32
-	at      int
-	rowid   int64
-	eof     bool
-	system  [][]Value // rows of weir_tables and weir_columns
+	table  *virtualTable
+	x      *execution
+	scan   store.Scan
+	worker *worker
+	units  []store.Unit
+	unit   int    // position in units
+	nodes  []node // by column of the relation; nil: not used
+	vecs   []*vec
+	chunk  chunk
+	sel    []int32
+	at     int
+	rowid  int64
+	eof    bool
+	system [][]Value // rows of weir_tables and weir_columns
 }
 
 // Filter implements vtab.Cursor.
 func (c *cursor) Filter(_ int, idx string, vals []vtab.Value) error {
 	c.release()
-	c.eof, c.rowid, c.at, c.sel, c.system = false, 0, 0, nil, nil
+	c.eof, c.at, c.sel, c.system = false, 0, nil, nil
 	rel := c.table.rel
 	if rel.kind == relSystem {
 		var err error
@@ -206,21 +208,88 @@ func (p *plan) pushDown(column int, op vtab.ConstraintOp, v Value) {
 
 func (c *cursor) open(p *plan) error {
 	q := c.table.q
-	x := newExecution(p, q.run.engine.opts.MemoryLimit)
-	scan, err := x.openScan(q.ctx, q.run.cat.store, q.run.cat.tenant)
+	scan, err := q.pin(p.rel)
 	if err != nil {
 		return err
 	}
-	c.x, c.scan, c.units = x, scan, scan.Units()
-	x.units = len(c.units) + scan.Skipped()
-	x.stats.skipped.Add(int64(scan.Skipped()))
+	x := newExecution(p, q.run.engine.opts.MemoryLimit)
+	c.x, c.scan, c.units, c.unit = x, scan, scan.Units(), -1
+	if p.never {
+		c.units = nil
+	}
+	x.units = len(c.units)
 	c.worker = newWorker(p, scan, x)
+	if p.rel.kind == relLatest {
+		// The pinned rows hold all fields.
+		c.worker = newWorker(p, scan, allFields(x))
+	}
+	if len(p.seriesIf) > 0 {
+		match := p.matcher()
+		c.worker.match = func(ref telemetry.SeriesRef) bool {
+			info := scan.Series(ref)
+			return match(info.Topic, info.Tags)
+		}
+	}
 	c.chunk = chunk{section: &c.worker.section, worker: c.worker}
 	c.nodes, c.vecs = make([]node, len(p.rel.columns)), make([]*vec, len(p.rel.columns))
 	for i := range p.outs {
 		c.nodes[p.outs[i].expr.index] = c.worker.outs[i]
 	}
 	return nil
+}
+
+// allFields makes an execution read every field of its relation.
+func allFields(x *execution) *execution {
+	x.columns, x.received = nil, true
+	for _, f := range x.plan.rel.fields {
+		x.columns = append(x.columns, f.Name)
+	}
+	return x
+}
+
+// pin returns the scan of a relation that all cursors of the statement share:
+// so they see the same rows, under the same row ids, which SQLite compares
+// where it looks a table up by several conditions joined by OR.
+func (q *sqliteQuery) pin(rel *relation) (store.Scan, error) {
+	if s := q.pinned[rel.name]; s != nil {
+		return s, nil
+	}
+	x := allFields(&execution{plan: &plan{rel: rel, from: math.MinInt64, to: math.MaxInt64}, limit: q.run.engine.opts.MemoryLimit, started: q.started})
+	s, err := x.openScan(q.ctx, q.run.cat.store, q.run.cat.tenant)
+	if err != nil {
+		return nil, err
+	}
+	q.pinned[rel.name] = s
+	return s, nil
+}
+
+// skips reports that a unit cannot hold a row that the conditions let through.
+func (c *cursor) skips(u store.Unit) bool {
+	p := c.worker.plan
+	if u.Rows() == 0 || u.MaxTime() < p.from || u.MinTime() >= p.to {
+		return true
+	}
+	runs := u.Runs()
+	if runs == nil {
+		return false
+	}
+	for i := range runs {
+		if r := &runs[i]; r.MaxTime >= p.from && r.MinTime < p.to && c.worker.isWanted(u, r.Series) {
+			return c.outOfRange(u)
+		}
+	}
+	return true
+}
+
+// outOfRange reports that no run of the unit meets a condition on a value.
+func (c *cursor) outOfRange(u store.Unit) bool {
+	for _, r := range c.worker.plan.ranges {
+		stats := u.RunStats(r.Column)
+		if stats != nil && !slices.ContainsFunc(stats, func(s store.ColumnStats) bool { return s.Count > 0 && s.Max >= r.Min && s.Min <= r.Max }) {
+			return true
+		}
+	}
+	return false
 }
 
 // advance finds the next chunk that has rows.
@@ -231,13 +300,12 @@ func (c *cursor) advance() error {
 			return contextError(c.table.q.ctx)
 		}
 		for c.chunk.lo+c.chunk.n >= w.section.Rows() {
-			if len(c.units) == 0 {
+			if c.unit++; c.unit >= len(c.units) {
 				c.eof = true
 				return nil
 			}
-			u := c.units[0]
-			c.units = c.units[1:]
-			if u.Rows() == 0 || u.MaxTime() < p.from || u.MinTime() >= p.to {
+			u := c.units[c.unit]
+			if c.skips(u) {
 				c.x.stats.skipped.Add(1)
 				continue
 			}
@@ -280,7 +348,6 @@ func (c *cursor) advance() error {
 
 // Next implements vtab.Cursor.
 func (c *cursor) Next() error {
-	c.rowid++
 	if c.system != nil {
 		c.at++
 		c.eof = c.at >= len(c.system)
@@ -317,8 +384,13 @@ func (c *cursor) Column(col int) (vtab.Value, error) {
 	return driverValue(v.value(row)), nil
 }
 
-// Rowid implements vtab.Cursor.
-func (c *cursor) Rowid() (int64, error) { return c.rowid, nil }
+// Rowid implements vtab.Cursor: the unit and the row in it.
+func (c *cursor) Rowid() (int64, error) {
+	if c.system != nil || c.eof {
+		return int64(c.at), nil
+	}
+	return int64(c.unit)<<32 | int64(c.chunk.lo+int(c.sel[c.at])), nil
+}
 
 // Close implements vtab.Cursor.
 func (c *cursor) Close() error {
@@ -326,12 +398,11 @@ func (c *cursor) Close() error {
 	return nil
 }
 
-// release lets go of the scan and adds what it has cost to the query.
+// release adds what the scan has cost to the query, which keeps it pinned.
 func (c *cursor) release() {
 	if c.scan == nil {
 		return
 	}
 	c.table.q.addStats(c.x)
-	c.scan.Close()
 	c.scan = nil
 }

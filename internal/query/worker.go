@@ -22,7 +22,8 @@ type worker struct {
 	filter  []node
 	units   int
 	charged int
-	reading store.Unit // by a cursor
+	reading store.Unit                     // by a cursor
+	match   func(telemetry.SeriesRef) bool // of a cursor
 
 	// Grouped selects.
 	table    *groupTable
@@ -134,7 +135,7 @@ func (w *worker) isWanted(u store.Unit, ref telemetry.SeriesRef) bool {
 	}
 	if w.wanted[ref] == 0 {
 		w.wanted[ref] = 1
-		if u.Wanted(ref) {
+		if u.Wanted(ref) && (w.match == nil || w.match(ref)) {
 			w.wanted[ref] = 2
 		}
 	}
@@ -461,14 +462,24 @@ func (w *worker) groupRows(c *chunk) error {
 		}
 		w.restVecs[i] = v
 	}
+	var rests []int32
+	if len(w.rest) > 0 {
+		rests = w.table.restIDs(c, w.restVecs, w.sel)
+	}
 	times, series := c.times(), c.series()
 	w.groups = w.groups[:0]
-	for _, r := range w.sel {
-		rest := int32(-1)
-		if len(w.rest) > 0 {
-			rest = w.table.restID(w.restVecs, int(r))
+	// Neighbours mostly belong to one group.
+	ref, rest, g, until := telemetry.SeriesRef(0), int32(-1), int32(-1), int64(0)
+	from := int64(0)
+	for i, r := range w.sel {
+		if rests != nil && rests[i] != rest {
+			rest, g = rests[i], -1
 		}
-		g, _ := w.table.resolve(w, series[r], times[r], rest)
+		if t := times[r]; g < 0 || series[r] != ref || t < from || t >= until {
+			ref = series[r]
+			g, until = w.table.resolve(w, ref, t, rest)
+			from = t
+		}
 		w.groups = append(w.groups, g)
 	}
 	for i, a := range w.accs {
