@@ -32,7 +32,7 @@ import (
 //
 // The table is open addressing, 24 bytes an entry, and nothing at all for a session
 // without entries. Brokers count ids up, so the hash spreads neighbours: in one long
-// cluster every removal would walk to its end.
+// cluster every removal would walk to its end. A large table has a slot for each id.
 type ledger struct {
 	slots []ledgerEntry
 	n     int
@@ -54,11 +54,20 @@ type ledgerEntry struct {
 // carried is the token of an entry that this connection has not delivered.
 const carried = math.MaxUint64
 
-// ledgerMin is the least size of a table.
-const ledgerMin = 8
+const (
+	ledgerMin  = 8       // the least size of a table
+	ledgerHash = 4096    // the largest that is searched
+	ledgerAll  = 1 << 16 // a slot for each id
+)
 
 func (l *ledger) find(id uint16) *ledgerEntry {
 	if l.n == 0 {
+		return nil
+	}
+	if len(l.slots) == ledgerAll {
+		if e := &l.slots[id]; e.qos != 0 {
+			return e
+		}
 		return nil
 	}
 	mask := len(l.slots) - 1
@@ -79,20 +88,27 @@ func (l *ledger) put(e ledgerEntry) {
 		*old = e
 		return
 	}
-	if (l.n+1)*4 > len(l.slots)*3 {
-		l.resize(max(ledgerMin, 2*len(l.slots)))
+	if size := len(l.slots); size != ledgerAll && (l.n+1)*4 > size*3 {
+		if size = max(ledgerMin, 2*size); size > ledgerHash {
+			size = ledgerAll
+		}
+		l.resize(size)
 	}
 	l.insert(e)
 }
 
 func (l *ledger) insert(e ledgerEntry) {
+	l.n++
+	if len(l.slots) == ledgerAll {
+		l.slots[e.id] = e
+		return
+	}
 	mask := len(l.slots) - 1
 	i := l.home(e.id)
 	for l.slots[i].qos != 0 {
 		i = (i + 1) & mask
 	}
 	l.slots[i] = e
-	l.n++
 }
 
 func (l *ledger) resize(size int) {
@@ -111,6 +127,12 @@ func (l *ledger) drop(id uint16) bool {
 	e := l.find(id)
 	if e == nil {
 		return false
+	}
+	if len(l.slots) == ledgerAll {
+		*e = ledgerEntry{}
+		l.n--
+		l.shrink()
+		return true
 	}
 	mask := len(l.slots) - 1
 	i := l.home(id)
@@ -142,7 +164,9 @@ func (l *ledger) shrink() {
 	switch {
 	case l.n == 0 && len(l.slots) > ledgerMin:
 		l.slots = nil
-	case len(l.slots) > 16*ledgerMin && l.n*16 < len(l.slots):
+	case len(l.slots) == ledgerAll && l.n < ledgerHash/8:
+		l.resize(ledgerHash / 2)
+	case len(l.slots) > 16*ledgerMin && len(l.slots) != ledgerAll && l.n*16 < len(l.slots):
 		l.resize(len(l.slots) / 4)
 	}
 }

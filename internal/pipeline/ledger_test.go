@@ -54,7 +54,7 @@ func TestLedger(t *testing.T) {
 			},
 			"fill": func(t *rapid.T) {
 				from := ids.Draw(t, "from")
-				for i := range uint16(300) {
+				for i := range uint16(rapid.SampledFrom([]int{300, 5000}).Draw(t, "count")) {
 					e := ledgerEntry{1, 2, from + i, 1}
 					l.put(e)
 					model[e.id] = e
