@@ -196,7 +196,7 @@ func (r *reader) end() error {
 // their tables are worth keeping.
 var (
 	zstdFast = sync.OnceValue(func() *zstd.Encoder { return newZstd(zstd.SpeedFastest) })
-	zstdBest = sync.OnceValue(func() *zstd.Encoder { return newZstd(zstd.SpeedBetterCompression) })
+	zstdGood = sync.OnceValue(func() *zstd.Encoder { return newZstd(zstd.SpeedDefault) })
 	unzstd   = sync.OnceValue(func() *zstd.Decoder {
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(MaxPageBytes),
 			zstd.WithDecoderLowmem(true))

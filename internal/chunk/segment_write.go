@@ -257,7 +257,7 @@ func (b *blockWriter) page(n, from int) {
 	var level *zstd.Encoder
 	try := q.try() && len(b.s.pages)-from >= minZstdBytes
 	if try {
-		level = zstdBest()
+		level = zstdGood()
 	}
 	var e entry
 	b.s.pages, e = b.s.storePage(b.s.pages, from, level, segmentPlace(b.w.opts.Sealer, b.w.opts.Identity, b.block, uint32(n)))
@@ -332,7 +332,7 @@ func (w *SegmentWriter) Close() (SegmentMeta, error) {
 	f = binary.AppendUvarint(f, uint64(k))
 	if k > 0 {
 		body := w.opts.Arrivals.append(s, nil)
-		body, e := s.storePage(body, 0, zstdBest(), segmentPlace(w.opts.Sealer, w.opts.Identity, noPart, placeArrivals))
+		body, e := s.storePage(body, 0, zstdGood(), segmentPlace(w.opts.Sealer, w.opts.Identity, noPart, placeArrivals))
 		w.write(body)
 		f = e.append(f)
 	}

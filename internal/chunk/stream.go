@@ -14,10 +14,11 @@ const (
 	predictLinear = 1
 	predictDelta  = 2
 
-	packNone  = 0
-	packBits  = 1
-	packRadix = 2
-	packBytes = 3
+	packNone    = 0
+	packBits    = 1
+	packRadix   = 2
+	packHuffman = 3
+	packTANS    = 4
 )
 
 // The errors of the inner decoders say what is wrong; the callers add where.
@@ -154,6 +155,7 @@ func (p *piece) measure(v []uint64) (breaks int) {
 type planner struct {
 	pieces []piece
 	scrap  []uint64
+	counts [256]uint32
 }
 
 // plan cuts v into groups. runs are the ends of the series runs, or nil; fast
@@ -248,8 +250,9 @@ func (g *planner) appendStream(dst []byte, v []uint64, runs []int32, fast bool) 
 		if p.predictor == predictDelta {
 			count--
 		}
-		pack, param, _ := packing(p.span, count, fast)
+		pack, param, cost := packing(p.span, count, fast)
 		dst = binary.AppendUvarint(dst, uint64(p.rows))
+		kind := len(dst)
 		dst = append(dst, p.predictor|pack<<4)
 		dst = appendVarint(dst, p.base)
 		if p.predictor != predictFlat {
@@ -259,10 +262,19 @@ func (g *planner) appendStream(dst []byte, v []uint64, runs []int32, fast bool) 
 			continue
 		}
 		part, base := g.residuals(v[p.start:p.start+p.rows], p)
-		if pack == packBits {
+		if !fast {
+			if code, ok := g.skewed(v, p, cost); ok {
+				if dst, ok = appendCoded(dst, part, base, code, cost/8); ok {
+					dst[kind] = p.predictor | code<<4
+					continue
+				}
+			}
+		}
+		switch pack {
+		case packBits:
 			dst = append(dst, byte(param))
 			dst = packWidth(dst, part, base, uint(param))
-		} else {
+		case packRadix:
 			dst = binary.AppendUvarint(dst, param)
 			dst = packDigits(dst, part, base, param)
 		}
@@ -351,18 +363,13 @@ func decodeGroup(dst []uint64, src []byte, kind byte, t transform) ([]byte, erro
 	case packNone:
 		t.progression(dst, base, step)
 		return src, nil
-	case packBits, packBytes:
+	case packBits:
 		if len(src) == 0 {
 			return nil, errShort
 		}
 		width := uint(src[0])
 		src = src[1:]
-		if pack == packBytes {
-			if width == 0 || width > 8 || width&(width-1) != 0 {
-				return nil, errKind
-			}
-			width *= 8
-		} else if width == 0 || width > 64 {
+		if width == 0 || width > 64 {
 			return nil, errKind
 		}
 		size := (len(res)*int(width) + 7) / 8
@@ -396,6 +403,16 @@ func decodeGroup(dst []uint64, src []byte, kind byte, t transform) ([]byte, erro
 			return nil, err
 		}
 		src = src[size:]
+	case packHuffman, packTANS:
+		size, n := binary.Uvarint(src)
+		if n <= 0 || size > uint64(len(src)-n) {
+			return nil, errShort
+		}
+		if err := decodeCoded(res, src[n:n+int(size)], pack); err != nil {
+			return nil, err
+		}
+		src = src[n+int(size):]
+		span = 255
 	default:
 		return nil, errKind
 	}
