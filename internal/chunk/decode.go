@@ -53,28 +53,67 @@ func decodeColumn(v *telemetry.Vector, typ telemetry.ColumnType, body []byte, ro
 	}
 	form &= formMask
 	var err error
+	values := rows
+	for _, word := range v.Nulls {
+		values -= bits.OnesCount64(word)
+	}
 	switch {
 	case typ.Textual() && form == formDict:
-		err = decodeDict(v, &r, rows)
+		err = decodeDict(v, &r, values)
 	case typ.Textual() && form == formPlain:
-		err = decodePlain(v, &r, rows)
+		err = decodePlain(v, &r, values)
 	case typ == telemetry.Float && (form == formDecimal || form == formShifted),
 		!typ.Textual() && typ != telemetry.Float && (form == formInts || form == formScaled):
-		err = decodeNumbers(v, form, &r, rows)
+		err = decodeNumbers(v, form, &r, values)
 	default:
 		return errForm
 	}
 	if err != nil {
 		return err
 	}
-	if len(v.Nulls) > 0 && len(v.Bits) > 0 {
-		for w, word := range v.Nulls {
-			for ; word != 0; word &= word - 1 {
-				v.Bits[w*64+bits.TrailingZeros64(word)] = 0
-			}
+	if values < rows {
+		if typ.Textual() && v.Dict == nil {
+			spreadEnds(v, values, rows)
+		} else {
+			spreadBits(v, values, rows)
 		}
 	}
 	return r.end()
+}
+
+// spreadBits moves the values to their rows, from the last on, and puts zeros in
+// place of the nulls.
+func spreadBits(v *telemetry.Vector, values, rows int) {
+	if cap(v.Bits) < rows {
+		v.Bits = append(make([]uint64, 0, rows+rows/8), v.Bits...)
+	}
+	v.Bits = v.Bits[:rows]
+	for i, from := rows-1, values-1; i >= 0; i-- {
+		if v.Nulls.Get(i) {
+			v.Bits[i] = 0
+		} else {
+			v.Bits[i] = v.Bits[from]
+			from--
+		}
+	}
+}
+
+// spreadEnds does the same for plain texts: a null is empty.
+func spreadEnds(v *telemetry.Vector, values, rows int) {
+	if cap(v.Ends) < rows {
+		v.Ends = append(make([]uint32, 0, rows+rows/8), v.Ends...)
+	}
+	v.Ends = v.Ends[:rows]
+	for i, from := rows-1, values-1; i >= 0; i-- {
+		if from >= 0 {
+			v.Ends[i] = v.Ends[from]
+		} else {
+			v.Ends[i] = 0
+		}
+		if !v.Nulls.Get(i) {
+			from--
+		}
+	}
 }
 
 func decodeAllNull(v *telemetry.Vector, form byte, r *reader, rows int) error {

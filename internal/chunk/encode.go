@@ -133,13 +133,16 @@ func (s *scratch) appendColumn(dst []byte, v *telemetry.Vector, rows int, e effo
 		}
 	}
 	at := len(dst)
+	if hasNulls {
+		e.runs = s.keepRuns(e.runs, nulls)
+	}
 	switch {
 	case v.Type.Textual():
 		dst = s.appendText(dst, v, nulls, rows, e)
 	case v.Type == telemetry.Float:
-		dst = s.appendFloats(dst, s.carry(v.Bits[:rows], nulls), e)
+		dst = s.appendFloats(dst, s.keep(v.Bits[:rows], nulls), e)
 	default:
-		dst = s.appendInts(dst, s.carry(v.Bits[:rows], nulls), e)
+		dst = s.appendInts(dst, s.keep(v.Bits[:rows], nulls), e)
 	}
 	if hasNulls {
 		// The values' own form byte moves to the front of the page.
@@ -158,27 +161,33 @@ func anyNull(nulls telemetry.Bitmap, rows int) bool {
 	return false
 }
 
-// carry fills nulls from the value before, which costs the encodings least.
-func (s *scratch) carry(v []uint64, nulls telemetry.Bitmap) []uint64 {
+// keep returns the values that are not null.
+func (s *scratch) keep(v []uint64, nulls telemetry.Bitmap) []uint64 {
 	if nulls == nil {
 		return v
 	}
-	out := append(s.carried[:0], v...)
-	s.carried = out
-	var last uint64
-	for i := range out {
+	s.kept = s.kept[:0]
+	for i, x := range v {
 		if !nulls.Get(i) {
-			last = out[i]
-			break
+			s.kept = append(s.kept, x)
 		}
 	}
-	for i := range out {
-		if nulls.Get(i) {
-			out[i] = last
+	return s.kept
+}
+
+// keepRuns returns where the runs end when nulls are left out.
+func (s *scratch) keepRuns(ends []int32, nulls telemetry.Bitmap) []int32 {
+	s.keptEnds = s.keptEnds[:0]
+	i, n := 0, int32(0)
+	for _, end := range ends {
+		for ; i < int(end); i++ {
+			if !nulls.Get(i) {
+				n++
+			}
 		}
-		last = out[i]
+		s.keptEnds = append(s.keptEnds, n)
 	}
-	return out
+	return s.keptEnds
 }
 
 // pow10 are the powers of ten that are exact as both float64 and int64.

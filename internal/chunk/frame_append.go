@@ -187,7 +187,7 @@ func checkSection(op string, sec *telemetry.Section) error {
 
 // withoutDuplicates returns a copy of sec without its duplicate rows.
 func (s *scratch) withoutDuplicates(sec *telemetry.Section) *telemetry.Section {
-	out := &s.kept
+	out := &s.fresh
 	resetLike(out, sec)
 	from := 0
 	for _, d := range sec.Duplicates {

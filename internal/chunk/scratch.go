@@ -11,9 +11,10 @@ import (
 type scratch struct {
 	planner  planner
 	ints     []uint64 // the numbers of the column at work
-	carried  []uint64 // the column with nulls filled from their neighbours
-	except   []int32  // rows that the decimal form cannot give
-	exponent int      // of the last float column where ints are all of it, else -1
+	kept     []uint64 // the column without its nulls
+	keptEnds []int32
+	except   []int32 // rows that the decimal form cannot give
+	exponent int     // of the last float column where ints are all of it, else -1
 	codes    []uint64
 	dict     dictionary
 	squeezed []byte
@@ -25,7 +26,7 @@ type scratch struct {
 	heads    headScratch
 	dir      []byte
 	pages    []byte
-	kept     telemetry.Section
+	fresh    telemetry.Section // without duplicates
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}

@@ -52,31 +52,28 @@ func (s *scratch) appendStats(dst []byte, v *telemetry.Vector, ends []int32) []b
 	} else {
 		ends = ends[len(ends)-1:]
 	}
-	exp := 0
-	ints := v.Bits
-	switch v.Type {
-	case telemetry.Float:
-		exp, ints = s.exponent, s.ints
-	case telemetry.Int:
-	default:
+	if v.Type != telemetry.Float && v.Type != telemetry.Int {
 		return append(dst, 1, statsNone)
 	}
-	from := len(dst)
-	if allNull := anyNull(v.Nulls, rows) && countNulls(v.Nulls, rows) == rows; allNull {
-		exp, ints = 0, v.Bits
+	values, valueEnds := v.Bits[:rows], ends
+	if anyNull(v.Nulls, rows) {
+		values = s.keep(values, v.Nulls)
+		valueEnds = s.keepRuns(ends, v.Nulls)
 	}
+	exp, ints := 0, values
+	if v.Type == telemetry.Float && len(values) > 0 {
+		exp, ints = s.exponent, s.ints
+	}
+	from := len(dst)
 	dst = append(dst, 0) // the length; one byte is enough for most
 	ok := false
 	if exp >= 0 {
 		dst = append(dst, statsDecimal|perRun, byte(exp))
-		dst, ok = decimalStats(dst, ints, v.Nulls, ends)
+		dst, ok = decimalStats(dst, ints, ends, valueEnds)
 	}
-	if !ok && v.Type == telemetry.Float {
+	if !ok {
 		dst = append(dst[:from+1], statsRaw|perRun)
-		dst, ok = rawStats(dst, v.Bits, v.Nulls, ends, false)
-	} else if !ok {
-		dst = append(dst[:from+1], statsRaw|perRun)
-		dst, ok = rawStats(dst, v.Bits, v.Nulls, ends, true)
+		dst, ok = rawStats(dst, values, ends, valueEnds, v.Type == telemetry.Int)
 	}
 	if !ok {
 		return append(dst[:from], 1, statsNone)
@@ -99,46 +96,22 @@ func prefixLength(dst []byte, from int) []byte {
 	return dst
 }
 
-func countNulls(nulls telemetry.Bitmap, rows int) int {
-	n := 0
-	for i := range rows {
-		if nulls.Get(i) {
-			n++
-		}
-	}
-	return n
-}
-
 // decimalStats appends one entry for each run; false where a sum might not fit.
-func decimalStats(dst []byte, v []uint64, nulls telemetry.Bitmap, ends []int32) ([]byte, bool) {
-	hasNulls := len(nulls) > 0
-	start := 0
-	for _, e := range ends {
+// ends counts rows, valueEnds the values that are not null.
+func decimalStats(dst []byte, v []uint64, ends, valueEnds []int32) ([]byte, bool) {
+	row, start := int32(0), int32(0)
+	for i, e := range valueEnds {
 		part := v[start:e]
-		lo, hi, count := int64(math.MaxInt64), int64(math.MinInt64), 0
-		var sum int64
-		if !hasNulls {
-			count = len(part)
-			for _, u := range part {
-				x := int64(u)
-				lo, hi = min(lo, x), max(hi, x)
-				sum += x
-			}
-		} else {
-			for i, u := range part {
-				if nulls.Get(start + i) {
-					continue
-				}
-				x := int64(u)
-				lo, hi = min(lo, x), max(hi, x)
-				sum += x
-				count++
-			}
-		}
-		dst = binary.AppendUvarint(dst, uint64(len(part)-count))
-		start = int(e)
-		if count == 0 {
+		dst = binary.AppendUvarint(dst, uint64(int(ends[i]-row)-len(part)))
+		row, start = ends[i], e
+		if len(part) == 0 {
 			continue
+		}
+		lo, hi, sum := int64(part[0]), int64(part[0]), int64(0)
+		for _, u := range part {
+			x := int64(u)
+			lo, hi = min(lo, x), max(hi, x)
+			sum += x
 		}
 		// 2^16 rows of 2^46 are the most that surely fits; 2^46 hundredths are
 		// 7 * 10^11.
@@ -147,32 +120,35 @@ func decimalStats(dst []byte, v []uint64, nulls telemetry.Bitmap, ends []int32) 
 		}
 		dst = appendVarint(dst, lo)
 		dst = binary.AppendUvarint(dst, uint64(hi-lo))
-		dst = binary.AppendUvarint(dst, uint64(sum-lo*int64(count)))
+		dst = binary.AppendUvarint(dst, uint64(sum-lo*int64(len(part))))
 	}
 	return dst, true
 }
 
-// rawStats appends one entry for each run; false where a value is not a number.
-func rawStats(dst []byte, v []uint64, nulls telemetry.Bitmap, ends []int32, ints bool) ([]byte, bool) {
-	start := 0
-	for _, e := range ends {
+// rawStats is decimalStats for values that are no decimals; false where one is
+// not a number.
+func rawStats(dst []byte, v []uint64, ends, valueEnds []int32, ints bool) ([]byte, bool) {
+	row, start := int32(0), int32(0)
+	for i, e := range valueEnds {
+		part := v[start:e]
+		dst = binary.AppendUvarint(dst, uint64(int(ends[i]-row)-len(part)))
+		row, start = ends[i], e
+		if len(part) == 0 {
+			continue
+		}
 		var st ColumnStats
 		lost := 0.0 // Neumaier: what rounding took from the sum
-		for i := start; i < int(e); i++ {
-			if nulls.Get(i) {
-				continue
-			}
-			x := math.Float64frombits(v[i])
+		for n, u := range part {
+			x := math.Float64frombits(u)
 			if ints {
-				x = float64(int64(v[i]))
+				x = float64(int64(u))
 			}
 			if x != x {
 				return dst, false
 			}
-			if st.Count == 0 {
+			if n == 0 {
 				st.Min, st.Max = x, x
 			}
-			st.Count++
 			st.Min, st.Max = math.Min(st.Min, x), math.Max(st.Max, x)
 			sum := st.Sum + x
 			if math.Abs(st.Sum) >= math.Abs(x) {
@@ -184,11 +160,6 @@ func rawStats(dst []byte, v []uint64, nulls telemetry.Bitmap, ends []int32, ints
 		}
 		if lost == lost && !math.IsInf(st.Sum, 0) {
 			st.Sum += lost
-		}
-		dst = binary.AppendUvarint(dst, uint64(int(e)-start-st.Count))
-		start = int(e)
-		if st.Count == 0 {
-			continue
 		}
 		for _, x := range [...]float64{st.Min, st.Max, st.Sum} {
 			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(x))

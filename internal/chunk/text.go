@@ -3,6 +3,7 @@ package chunk
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -115,10 +116,10 @@ func (s *scratch) appendText(dst []byte, v *telemetry.Vector, nulls telemetry.Bi
 	s.codes = s.codes[:0]
 	total := 0
 	for i := range rows {
-		n := 0
-		if !nulls.Get(i) {
-			n = textLen(v, i)
+		if nulls.Get(i) {
+			continue
 		}
+		n := textLen(v, i)
 		s.codes = append(s.codes, uint64(n))
 		total += n
 	}
@@ -151,48 +152,48 @@ func textLen(v *telemetry.Vector, i int) int {
 }
 
 // codeTexts fills s.dict and s.codes, or returns false where a dictionary does
-// not pay.
+// not pay. Nulls have no code.
 func (s *scratch) codeTexts(v *telemetry.Vector, nulls telemetry.Bitmap, rows int, fast bool) bool {
 	d := &s.dict
 	d.reset()
-	codes := grow(s.codes, rows)
-	s.codes = codes
+	codes := slices.Grow(s.codes[:0], rows)
 	limit := maxDict
 	if fast {
 		limit = maxDictFast
 	}
-	last := 0
 	if v.Dict != nil {
 		d.remap = grow(d.remap, len(v.Dict))
 		clear(d.remap)
-		for i := range codes {
-			if !nulls.Get(i) {
-				c := v.Bits[i]
-				if d.remap[c] == 0 {
-					d.remap[c] = int32(d.code([]byte(v.Dict[c]))) + 1
-				}
-				last = int(d.remap[c] - 1)
+		for i, c := range v.Bits[:rows] {
+			if nulls.Get(i) {
+				continue
 			}
-			codes[i] = uint64(last)
+			if d.remap[c] == 0 {
+				d.remap[c] = int32(d.code([]byte(v.Dict[c]))) + 1
+			}
+			codes = append(codes, uint64(d.remap[c]-1))
 		}
+		s.codes = codes
 		return len(d.ends) <= limit
 	}
 	var prev []byte
-	start := uint32(0)
-	for i := range codes {
-		end := v.Ends[i]
-		if nulls == nil || !nulls.Get(i) {
-			b := v.Bytes[start:end]
-			if len(d.ends) == 0 || string(b) != string(prev) {
-				last = d.code(b)
-				prev = b
-				if n := len(d.ends); n > limit || n > 64 && n > i/2 {
-					return false
-				}
+	start, last := uint32(0), 0
+	for i, end := range v.Ends[:rows] {
+		b := v.Bytes[start:end]
+		start = end
+		if nulls != nil && nulls.Get(i) {
+			continue
+		}
+		if len(d.ends) == 0 || string(b) != string(prev) {
+			last = d.code(b)
+			prev = b
+			if n := len(d.ends); n > limit || n > 64 && n > i/2 {
+				s.codes = codes
+				return false
 			}
 		}
-		codes[i] = uint64(last)
-		start = end
+		codes = append(codes, uint64(last))
 	}
+	s.codes = codes
 	return true
 }
