@@ -16,13 +16,15 @@ import (
 )
 
 // What makes a compaction of level 0 due besides Options.CompactRows and
-// CompactAge: a pause with enough rows, so that level 0 stays small at middling
-// rates, and a count of frames, so that look-ups and scans do not meet thousands
-// of tiny ones.
+// CompactAge: pauses with enough rows, so that level 0 and its working set stay
+// small at middling rates, and a count of frames, so that look-ups and scans do
+// not meet thousands of tiny ones.
 const (
-	compactPause     = 8 * time.Second
-	compactPauseRows = 32 << 10
-	compactFrames    = 4096
+	shortPause     = 2 * time.Second
+	shortPauseRows = 128 << 10
+	longPause      = 8 * time.Second
+	longPauseRows  = 32 << 10
+	compactFrames  = 4096
 	// rowOverhead is what a decoded row takes besides its columns: series, time,
 	// received_at and the sort order.
 	rowOverhead = 32
@@ -57,10 +59,22 @@ func (s *Store) due(tn *tenant) bool {
 		return false
 	}
 	now := s.opt.Now()
-	age := now.Sub(time.Unix(0, frames[0].created))
-	return rows >= s.compactRows(tn) || len(frames) >= compactFrames || age >= s.opt.CompactAge ||
-		rows >= compactPauseRows && now.Sub(tn.compacted) >= compactPause
+	pause := now.Sub(tn.compacted)
+	if rows >= s.compactRows(tn) {
+		tn.busy = now
+		return true
+	}
+	return len(frames) >= compactFrames || now.Sub(time.Unix(0, frames[0].created)) >= s.opt.CompactAge ||
+		rows >= shortPauseRows && pause >= shortPause || rows >= longPauseRows && pause >= longPause
 }
+
+// isBusy reports whether readings come as fast as memory allows: then merges,
+// which only help queries, wait.
+func (s *Store) isBusy(tn *tenant) bool {
+	return s.opt.Now().Sub(tn.busy) < busyPause
+}
+
+const busyPause = 10 * time.Second
 
 // compactRows is how many rows of this tenant fit the memory of a compaction.
 func (s *Store) compactRows(tn *tenant) int {

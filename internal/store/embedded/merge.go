@@ -20,6 +20,7 @@ const (
 	smallestClass = 32 << 10 // rows
 	coldFanIn     = 3        // for partitions that are past
 	maxFanIn      = 32
+	busySegments  = 128 // of one table and partition; so many are merged however busy the store is
 )
 
 func sizeClass(rows int64) int { return (bits.Len64(uint64(rows/smallestClass)) + 2) / 3 }
@@ -78,12 +79,19 @@ func (s *Store) pickMerge(tn *tenant) []*segment {
 			groups[k] = append(groups[k], g)
 		}
 	}
+	most := 0
+	if s.isBusy(tn) {
+		most = busySegments
+	}
 	cold := s.partitionOf(s.opt.Now().Add(-time.Hour).UnixNano())
 	var best []*segment
 	for k, segs := range groups {
 		fanIn := s.opt.MergeFanIn
 		if k.partition != mixedPartition && k.partition < cold {
 			fanIn = min(fanIn, coldFanIn)
+		}
+		if len(segs) < most {
+			continue
 		}
 		if run := s.pickRun(segs, fanIn); len(run) > len(best) {
 			best = run

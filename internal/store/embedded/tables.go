@@ -39,6 +39,7 @@ type tenant struct {
 	marks watermarks // owned by Stage
 
 	compacted time.Time // when level 0 was last compacted; owned by the compaction
+	busy      time.Time // when level 0 last filled the memory; owned by the compaction
 	rowBytes  int64     // memory of a decoded row; owned by the compaction
 
 	// What readers see, guarded by Store.mu. Slices are replaced or appended to,
