@@ -43,6 +43,13 @@ type Checker struct {
 	names      []seenName
 	seed       maphash.Seed
 	wide       []uint64 // which properties beyond the 64th were seen
+	large      bool     // the payload before was larger than maxScratch
+}
+
+// trim gives back the scratch memory of a large payload.
+func (c *Checker) trim() {
+	c.rows, c.valueArena, c.tagArena = nil, nil, nil
+	c.rest, c.rowRest, c.arena, c.names, c.wide = nil, nil, nil, nil, nil
 }
 
 // seenName is a name that the plan does not know, kept to find it twice.
@@ -68,9 +75,9 @@ type TagValue struct {
 	Null bool
 }
 
-// maxScratch is what a Checker keeps of its scratch memory after an unusually
-// large payload, in elements.
-const maxScratch = 1 << 14
+// maxScratch is the size of a payload above which a Checker gives back the
+// scratch memory that it needed.
+const maxScratch = 1 << 16
 
 // Check tries the route's plans in order; the first that accepts wins. It does
 // not allocate on success, nor on the ordinary failure of a plan without slow
@@ -98,16 +105,12 @@ func (c *Checker) checkOthers(r *Route, payload []byte) (plan *Plan, rows []Row,
 		if i > 0 && c.run(p, payload) {
 			return p, c.rows, nil
 		}
-		if first.kind == failNone && c.fail.kind != failWhen && p.meetsWhen(payload) {
+		if first.kind == failNone && c.fail.kind != failWhen && (c.fail.Reason == telemetry.ReasonMalformed || p.meetsWhen(payload)) {
 			first = c.fail
 		}
 	}
 	if first.kind == failNone {
-		if c.fail.Reason == telemetry.ReasonMalformed {
-			first = c.fail
-		} else {
-			first = Failure{Reason: telemetry.ReasonUnmatched, kind: failNoWhen, payload: payload}
-		}
+		first = Failure{Reason: telemetry.ReasonUnmatched, Offset: -1, kind: failNoWhen, payload: payload}
 	}
 	c.fail = first
 	return nil, nil, &c.fail
@@ -125,7 +128,7 @@ func (c *Checker) run(p *Plan, payload []byte) bool {
 
 // refuse decides between malformed and invalid, and returns false.
 func (c *Checker) refuse(p *Plan, payload []byte) bool {
-	if p.format == formatJSON && p.library == nil && c.fail.Reason == telemetry.ReasonInvalid {
+	if p.format == formatJSON && c.fail.kind != failLibrary && c.fail.Reason == telemetry.ReasonInvalid {
 		refused := c.fail
 		c.depth, c.names = 0, c.names[:0]
 		if end := c.skip(skipSpace(payload, 0)); end < 0 {
@@ -141,6 +144,10 @@ func (c *Checker) refuse(p *Plan, payload []byte) bool {
 
 // walk goes through the payload once.
 func (c *Checker) walk(p *Plan, payload []byte) bool {
+	if c.large {
+		c.trim()
+	}
+	c.large = len(payload) > maxScratch
 	c.plan, c.p = p, payload
 	c.depth, c.filled, c.whens, c.timed = 0, 0, 0, false
 	c.fail.kind, c.deferred.kind = failNone, failNone
@@ -297,6 +304,21 @@ func (c *Checker) number(n *node, pos int) int {
 		c.filled |= 1 << (uint(n.slot) & 63)
 		return end
 	}
+	if n.ints && exp == 0 && flags&numTrunc == 0 && mant < 1<<53 {
+		// An int column: within 2^53 the bounds compare as floats do.
+		i := int64(mant)
+		if flags != 0 {
+			i = -i
+		}
+		if f := float64(i); !(f > n.low && f < n.high) && !n.inBounds(f, mant, flags, p[pos:end]) {
+			return c.failBounds(n, pos)
+		}
+		v := &c.values[n.slot]
+		v.Null = false
+		v.Bits = uint64(i)
+		c.filled |= 1 << (uint(n.slot) & 63)
+		return end
+	}
 	if n.types&typeNumber != typeNumber && n.checks&checkNullNumbers == 0 && !n.takesNumber(mant, exp, flags, p[pos:end]) {
 		return c.failAt(failType, n, pos)
 	}
@@ -334,7 +356,7 @@ func (n *node) takesNumber(mant uint64, exp int, flags uint, lit []byte) bool {
 	case typeNumber:
 		return true
 	case typeInteger:
-		return isInteger(mant, exp, flags, lit)
+		return exp >= 0 && flags&numTrunc == 0 || isInteger(mant, exp, flags, lit)
 	}
 	return false
 }

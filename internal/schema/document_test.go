@@ -134,7 +134,7 @@ func TestDocumentationExamplesCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := strings.Split(string(data), "```yaml\n")[1:]
-	if len(blocks) < 15 {
+	if len(blocks) < 14 {
 		t.Errorf("only %d examples", len(blocks))
 	}
 	for i, b := range blocks {

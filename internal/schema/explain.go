@@ -382,14 +382,11 @@ func locate(p []byte, path []string) int {
 	return pos
 }
 
-// meetsWhen reports whether a payload that some plan refused is one that this
-// plan is for.
+// meetsWhen reports whether a payload that the plan refused is one that it is
+// for. The payload is JSON.
 func (p *Plan) meetsWhen(payload []byte) bool {
 	if len(p.when) == 0 {
 		return true
-	}
-	if !wellFormed(payload) {
-		return false
 	}
 	return !slices.ContainsFunc(p.when, func(w whenSpec) bool {
 		at := locate(payload, w.at.tokens)

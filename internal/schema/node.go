@@ -55,6 +55,7 @@ type node struct {
 	uses    []use // of useMany
 
 	floats    bool    // numbers go to a float column, and only bounds are checked
+	ints      bool    // the same for an int column
 	low, high float64 // between these every number is within bounds
 
 	min, max       bound

@@ -201,7 +201,9 @@ func (p *place) finishUses(n *node) {
 		switch u := p.uses[0]; {
 		case u.kind == toColumn && u.mapped == nil:
 			n.use, n.slot, n.colType = useColumn, u.slot, u.colType
-			n.floats = u.colType == telemetry.Float && n.types&typeNumber == typeNumber && n.checks&(checkNumbers&^(checkMin|checkMax)) == 0
+			simple := n.checks&(checkNumbers&^(checkMin|checkMax)) == 0
+			n.floats = simple && u.colType == telemetry.Float && n.types&typeNumber == typeNumber
+			n.ints = simple && u.colType == telemetry.Int && n.types&typeInteger != 0
 		case u.kind == toTime && u.numeric:
 			n.use = useTime
 		default:

@@ -183,6 +183,11 @@ func (r *Registry) load(first bool) error {
 	defer r.mu.Unlock()
 	data, problems, err := r.read()
 	if err != nil {
+		problem := Problem{File: r.dir, Message: "cannot be read: " + err.Error()}
+		if !first && !slices.Equal(r.problems, Problems{problem}) {
+			r.opts.Logger.Error("schemas stay as they are", "dir", r.dir, "err", err)
+		}
+		r.problems = Problems{problem}
 		return telemetry.Errorf(telemetry.CodeUnavailable, "load schemas", "read directory %q: %w", r.dir, err)
 	}
 	changed := first || len(data) != len(r.files) || len(r.problems) > 0
@@ -198,6 +203,16 @@ func (r *Registry) load(first bool) error {
 	problems = append(problems, more...)
 	set, more := NewSet(plans)
 	problems = append(problems, more...)
+	if len(more) > 0 {
+		// What clashes keeps the last good plan of its document, if that fits.
+		for i, p := range plans {
+			f := r.files[filepath.Base(p.file)]
+			if f != nil && f.good != nil && !slices.Contains(set.plans, p) {
+				plans[i] = f.good
+			}
+		}
+		set, _ = NewSet(plans)
+	}
 	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.File, b.File) })
 
 	active := map[string]*Plan{}

@@ -102,6 +102,21 @@ func TestRegistry(t *testing.T) {
 		})
 	})
 
+	t.Run("AClashKeepsTheLastGoodOne", func(t *testing.T) {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "a.yaml"), doc("a", 1, "x/a", ""))
+		writeFile(t, filepath.Join(dir, "b.yaml"), doc("b", 1, "x/b", ""))
+		r := open(t, dir, Options{})
+		writeFile(t, filepath.Join(dir, "a.yaml"), doc("a", 2, "x/+", ""))
+		until(t, "the overlap is reported", func() bool { return len(r.Problems()) == 1 })
+		if p := r.Problems()[0]; !strings.Contains(p.Message, "overlap") || filepath.Base(p.File) != "a.yaml" {
+			t.Errorf("problem %v", p)
+		}
+		if plans := r.Current().Plans(); len(plans) != 2 || plans[0].Version() != 1 {
+			t.Errorf("%d plans", len(plans))
+		}
+	})
+
 	t.Run("ARefusedPlanIsAskedAboutAgain", func(t *testing.T) {
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, "env.yaml"), envSchema)

@@ -208,7 +208,7 @@ func TestSeveralPlansOnOneTopic(t *testing.T) {
 		check(t, r, `{"v":1,"m":"two"}`, `invalid: v: 1 is a number, not a string (b 1)`)
 		check(t, r, `{"v":1,"m":"four"}`, "unmatched: no schema of the topic has a `when` that this payload meets")
 		check(t, r, `{"v":1}`, "unmatched: no schema of the topic has a `when` that this payload meets")
-		check(t, r, `{"v":1,"m":"four"`, "malformed: the payload ends too early, at byte 17 (c 1)")
+		check(t, r, `{"v":1,"m":"four"`, "malformed: the payload ends too early, at byte 17 (a 1)")
 		check(t, r, `{"v":true,"m":3}`, "unmatched: no schema of the topic has a `when` that this payload meets")
 	})
 }

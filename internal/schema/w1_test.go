@@ -2,6 +2,7 @@ package schema
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -132,6 +133,30 @@ func benchmarkCheck(b *testing.B, doc, topic, payload string) {
 }
 
 func BenchmarkCheck(b *testing.B) {
+	const nested = `name: t
+version: 1
+topic: t
+time: {at: /ts, as: rfc3339}
+tags: {model: /dev/model}
+payload:
+  type: object
+  required: [ts, dev]
+  properties:
+    ts:  {type: string}
+    dev: {type: object, required: [model], properties: {model: {type: string}, up: {type: integer, minimum: 0}, gps: {type: array, items: {type: number}, maxItems: 3}}}
+    v:   {type: object, properties: {u: {type: number}, i: {type: number}, p: {type: number, multipleOf: 0.1}}}
+`
 	b.Run("W1", func(b *testing.B) { benchmarkCheck(b, envSchema, envTopic, envPayload) })
+	b.Run("W1WithSpaces", func(b *testing.B) {
+		benchmarkCheck(b, envSchema, envTopic, strings.NewReplacer(",", ", ", ":", ": ").Replace(envPayload))
+	})
+	b.Run("fullprecision", func(b *testing.B) {
+		benchmarkCheck(b, envSchema, envTopic, `{"ts":1750000000123,"temperature":21.530000000000001,"humidity":48.209999999999994,"pressure":1013.2512345678901,"battery":3.7100000000000004,"status":"ok"}`)
+	})
+	b.Run("nested", func(b *testing.B) {
+		benchmarkCheck(b, nested, "t", `{"ts":"2025-06-15T15:06:40.123Z","dev":{"model":"pm5560","up":86400,"gps":[52.52,13.405],"fw":"1.2.3"},"v":{"u":230.1,"i":4.21,"p":968.7}}`)
+	})
+	b.Run("value", func(b *testing.B) { benchmarkCheck(b, head+"format: value\n", "t", "21.53") })
 	b.Run("invalid", func(b *testing.B) { benchmarkCheck(b, envSchema, envTopic, envInvalid) })
+	b.Run("library", func(b *testing.B) { benchmarkCheck(b, envSchema+"  minProperties: 2\n", envTopic, envPayload) })
 }
