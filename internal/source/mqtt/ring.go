@@ -18,8 +18,11 @@ type ring struct {
 	acked atomic.Uint64
 	wake  chan struct{}
 
-	// written is the token below which everything is written or forgotten.
+	// written is the token below which everything is taken for writing or
+	// forgotten; sent is where it was really written, for those who ask from
+	// outside.
 	written atomic.Uint64
+	sent    atomic.Uint64
 	space   chan struct{} // signalled when written advanced
 
 	// The reader's side.
@@ -123,6 +126,7 @@ func (r *ring) take(dst []byte, limit int) []byte {
 // reset forgets what is not yet written. Only while no writer runs.
 func (r *ring) reset() {
 	r.written.Store(r.next)
+	r.sent.Store(r.next)
 	r.known = r.next
 	if len(r.slots) > ringStart {
 		r.mu.Lock()

@@ -92,8 +92,8 @@ func (s *Source) Status() Status {
 		st.Reason = amiss
 	}
 	st.Counts = s.stats.read()
-	if next, written := s.stats.received.Load(), s.ring.written.Load(); next > written {
-		st.InFlight = next - written
+	if next, sent := s.stats.received.Load(), s.ring.sent.Load(); next > sent {
+		st.InFlight = next - sent
 	}
 	st.Stalled = s.stalled.Load()
 	return st

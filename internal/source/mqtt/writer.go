@@ -165,6 +165,7 @@ func (w *writer) run() {
 			}
 			w.stats.bytesOut.Add(uint64(len(buf)))
 			w.stats.acks.Add(acks)
+			w.ring.sent.Store(w.ring.written.Load())
 			if w.ring.pending() {
 				continue
 			}
