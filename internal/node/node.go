@@ -97,7 +97,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.card = onCard(n.cfg.DataDir)
 	var err error
-	if n.store, err = embedded.Open(ctx, storeOptions(n.cfg.Config, part(n.opts.Logger, "store"), n.now, false)); err != nil {
+	if n.store, err = n.openStore(ctx); err != nil {
 		return err
 	}
 	// The identity is read under the store's lock: two nodes that start on one
@@ -141,6 +141,48 @@ func exists(dir string) error {
 	}
 	return nil
 }
+
+// ErrInUse marks the error of opening a data directory that another process holds.
+var ErrInUse = errors.New("the data directory is in use")
+
+// A query that reads the directory, and a node that ends, let go of it soon.
+const (
+	waitForLock = 10 * time.Second
+	lockAgain   = 20 * time.Millisecond
+)
+
+// openStore opens the store for this node alone. Where a running node answers on
+// the directory it gives up at once.
+func (n *Node) openStore(ctx context.Context) (*embedded.Store, error) {
+	o := storeOptions(n.cfg.Config, part(n.opts.Logger, "store"), n.now, false)
+	for deadline := time.Now().Add(waitForLock); ; {
+		st, err := openStore(ctx, o)
+		if !errors.Is(err, ErrInUse) || time.Now().After(deadline) {
+			return st, err
+		}
+		if conn, asked := control.Connect(ctx, n.cfg.DataDir); asked == nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockAgain):
+		}
+	}
+}
+
+func openStore(ctx context.Context, o embedded.Options) (*embedded.Store, error) {
+	st, err := embedded.Open(ctx, o)
+	if telemetry.CodeOf(err) == telemetry.CodeConflict {
+		return nil, &inUse{err}
+	}
+	return st, err
+}
+
+// inUse is both the store's error and ErrInUse.
+type inUse struct{ error }
+
+func (e *inUse) Unwrap() []error { return []error{e.error, ErrInUse} }
 
 // storeOptions are those of the embedded store.
 func storeOptions(c *config.Config, log *slog.Logger, now func() time.Time, readOnly bool) embedded.Options {

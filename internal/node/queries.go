@@ -73,7 +73,7 @@ func OpenReader(ctx context.Context, c *config.Config, opts Options) (*Reader, e
 	if now == nil {
 		now = time.Now
 	}
-	st, err := embedded.Open(ctx, storeOptions(c, opts.Logger, now, true))
+	st, err := openStore(ctx, storeOptions(c, opts.Logger, now, true))
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/control"
-	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // maxStatement bounds a statement that is read from standard input, in bytes.
@@ -31,17 +30,13 @@ func Query(ctx context.Context, e *Env, sql, format string) error {
 }
 
 func (e *Env) query(ctx context.Context, sql, format string, w io.Writer) error {
-	client, err := control.NewClient(ctx, e.Config.DataDir)
-	switch {
-	case err == nil:
-		defer client.Close()
-		return client.Query(ctx, sql, format, w)
-	case telemetry.CodeOf(err) != telemetry.CodeNotFound:
-		return err
-	}
-	reader, err := node.OpenReader(ctx, e.Config.Config, node.Options{Logger: e.quiet()})
-	if err != nil {
-		return err
-	}
-	return errors.Join(reader.Query(ctx, sql, format, w), reader.Close())
+	return e.either(ctx,
+		func(c *control.Client) error { return c.Query(ctx, sql, format, w) },
+		func() error {
+			reader, err := node.OpenReader(ctx, e.Config.Config, node.Options{Logger: e.quiet()})
+			if err != nil {
+				return err
+			}
+			return errors.Join(reader.Query(ctx, sql, format, w), reader.Close())
+		})
 }

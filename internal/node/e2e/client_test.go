@@ -47,7 +47,7 @@ func (p *publisher) run(ctx context.Context) error {
 	var unacked []pending
 	id := uint16(0)
 	done := false
-	for first := true; ; first = false {
+	for {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %d messages are not acknowledged: %w", p.id, len(unacked), ctx.Err())
 		}
@@ -61,7 +61,8 @@ func (p *publisher) run(ctx context.Context) error {
 		}
 		p.mu.Lock()
 		p.redialed++
-		if !present && !first {
+		// A session of which nothing was acknowledged yet may be forgotten.
+		if !present && p.acked > 0 {
 			p.lost++
 		}
 		p.mu.Unlock()

@@ -1,0 +1,204 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/testkit"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "the seed of the kill tests; 0 draws one")
+
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("repeat with -seed=%d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// load is publishers at work, and the readings that they must have left.
+type load struct {
+	publishers []*publisher
+	messages   int // of each
+	wg         sync.WaitGroup
+	errs       chan error
+}
+
+// startLoad lets clients publish to both tables at several qualities of service.
+// Each kind of message has its own client, so that order can be told per client.
+func startLoad(ctx context.Context, address func() string, messages int) *load {
+	l := &load{messages: messages, errs: make(chan error, 16)}
+	for _, qos := range []uint8{1, 2} {
+		for table, next := range map[string]func(string, int) func(int) (string, []byte, bool){"timed": timed, "bare": bare} {
+			id := fmt.Sprintf("%s%d", table, qos)
+			l.publishers = append(l.publishers, &publisher{id: id, qos: qos, window: 200, address: address, next: next(id, messages)})
+		}
+	}
+	for _, p := range l.publishers {
+		l.wg.Go(func() {
+			if err := p.run(ctx); err != nil {
+				l.errs <- err
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) acked() (n int) {
+	for _, p := range l.publishers {
+		_, a := p.counts()
+		n += a
+	}
+	return n
+}
+
+// wait returns once everything is acknowledged.
+func (l *load) wait(t *testing.T) {
+	t.Helper()
+	l.wg.Wait()
+	close(l.errs)
+	for err := range l.errs {
+		t.Fatal(err)
+	}
+	for _, p := range l.publishers {
+		if p.lost > 0 {
+			t.Errorf("%s: the broker forgot its session %d times", p.id, p.lost)
+		}
+	}
+}
+
+// verify asks for every message exactly once. Everything was acknowledged by now,
+// so this is both promises: nothing missing, nothing twice.
+func (l *load) verify(t *testing.T, p *place) {
+	t.Helper()
+	for _, table := range []string{"timed", "bare"} {
+		rows := p.rows("select client, count(*), count(distinct seq), min(seq), max(seq) from " + table + " group by client order by client")
+		if len(rows) != 2 {
+			t.Errorf("%s has readings of %d clients, want 2: %q", table, len(rows), rows)
+		}
+		for _, row := range rows {
+			n := strconv.Itoa(l.messages)
+			if row[1] != n || row[2] != n || row[3] != "0" || row[4] != strconv.Itoa(l.messages-1) {
+				t.Errorf("%s of %s: %s rows, %s different, from %s to %s; want %s of each once", table, row[0], row[1], row[2], row[3], row[4], n)
+				for _, twice := range p.rows("select seq, count(*) from " + table + " where client = '" + row[0] + "' group by seq having count(*) > 1 order by seq limit 5") {
+					t.Logf("  seq %s is there %s times", twice[0], twice[1])
+				}
+			}
+		}
+	}
+}
+
+func TestKilledAtAnyMomentNothingAcknowledgedIsMissingAndNothingIsThereTwice(t *testing.T) {
+	random := seeded(t)
+	kills, messages := 8, 6000
+	if testing.Short() {
+		kills, messages = 3, 2000
+	}
+	if testkit.Soak() {
+		kills, messages = 200, 150_000
+	}
+	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
+	port := testkit.FreePort(t)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	limit := 3 * time.Minute
+	if testkit.Soak() {
+		limit = time.Hour
+	}
+	l := startLoad(deadline(t, limit), func() string { return address }, messages)
+	start := func() *running { return p.launch("--set", "broker.listen="+address) }
+	for k := range kills {
+		r := start()
+		// Mostly under load, sometimes already in the start.
+		before, after := l.acked(), random.IntN(1+len(l.publishers)*messages/kills)
+		if random.IntN(6) > 0 {
+			testkit.EventuallyWithin(t, time.Minute, "the load goes on", func() bool {
+				if r.gone() {
+					t.Fatalf("the node ended by itself: %v\n%s", r.err, r.out.String())
+				}
+				return l.acked() >= min(before+after, len(l.publishers)*messages)
+			})
+		}
+		time.Sleep(time.Duration(random.IntN(30_000)) * time.Microsecond) // anywhere in a commit
+		r.kill()
+		t.Logf("kill %d after %d acknowledgements", k+1, l.acked())
+	}
+	r := p.serve("--set", "broker.listen="+address)
+	l.wait(t)
+	if code := r.stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, r.out.String())
+	}
+	l.verify(t, p)
+}
+
+func TestANodeKilledBehindMosquittoMissesNothingAndStoresNothingTwice(t *testing.T) {
+	random := seeded(t)
+	kills, messages := 5, 4000
+	if testing.Short() {
+		kills, messages = 2, 1500
+	}
+	if testkit.Soak() {
+		kills, messages = 100, 80_000
+	}
+	m := testkit.StartMosquitto(t, "max_queued_messages 1000000", "max_inflight_messages 500")
+	for _, version := range []string{"3.1.1", "5"} {
+		t.Run("MQTT "+version, func(t *testing.T) {
+			p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
+			args := []string{"--from", m.URL(), "--set", "sources[0].mqtt.version=" + version, "--set", "sources[0].mqtt.qos=2"}
+			// The session must exist before the first message.
+			r := p.serve(args...)
+			connected := func() bool {
+				s, err := r.status()
+				return err == nil && len(s.Sources) == 1 && s.Sources[0].Connected && s.Sources[0].Detail == ""
+			}
+			testkit.Eventually(t, "the node is subscribed", connected)
+			l := startLoad(deadline(t, 3*time.Minute), m.Addr, messages)
+			for range kills {
+				time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // anywhere in the stream
+				r.kill()
+				r = p.launch(args...)
+			}
+			l.wg.Wait()
+			testkit.EventuallyWithin(t, time.Minute, "everything has arrived", func() bool {
+				return p.number("select count(*) from timed") >= 2*messages && p.number("select count(*) from bare") >= 2*messages
+			})
+			if code := r.stop(); code != 0 {
+				t.Errorf("exit code %d\n%s", code, r.out.String())
+			}
+			l.verify(t, p)
+		})
+	}
+}
+
+func TestMosquittoRestartsAndTheStreamGoesOn(t *testing.T) {
+	m := testkit.StartMosquitto(t, "persistence true", "max_queued_messages 100000")
+	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
+	r := p.serve("--from", m.URL())
+	ready := func() bool { status, _ := r.get("/readyz"); return status == 200 }
+	testkit.Eventually(t, "the node is ready", ready)
+	const n = 300
+	publish := func(client string, from int) {
+		pub := &publisher{id: "pub-" + client, qos: 1, window: 50, address: m.Addr, next: timed(client, from+n), sent: from}
+		if err := pub.run(deadline(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("a", 0)
+	m.Stop()
+	testkit.Eventually(t, "/readyz says that the broker is gone", func() bool { return !ready() })
+	if _, body := r.get("/readyz"); !contains(body, "not connected", m.URL()) {
+		t.Errorf("/readyz does not name the broker: %s", body)
+	}
+	m.Start()
+	testkit.Eventually(t, "the node is ready again", ready)
+	publish("a", n)
+	testkit.Eventually(t, "all readings are there", func() bool { return p.number("select count(*) from timed") == 2*n })
+}
