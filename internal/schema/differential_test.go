@@ -206,7 +206,7 @@ func TestFastPlanAndLibraryAgree(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 2))
-	schemas, valid, invalid := 1500, 0, 0
+	schemas, valid, invalid := 800, 0, 0
 	for range schemas {
 		schema := diffSchema(r, 0)
 		plan := compileFast(t, schema)

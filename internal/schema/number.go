@@ -135,6 +135,14 @@ func scanNumberSlow(p []byte, i int, flags uint) (mant uint64, exp, end int, _ u
 	if i < len(p) && p[i] == '.' {
 		i++
 		start = i
+		for uint(i)+8 <= uint(len(p)) && mant != 0 && digits <= 11 {
+			t := binary.LittleEndian.Uint64(p[i:]) ^ swarZeros
+			if ((t+swarDigit)|t)&swarHigh != 0 {
+				break
+			}
+			mant = mant*100_000_000 + eightDigits(t)
+			digits, exp, i = digits+8, exp-8, i+8
+		}
 		for ; i < len(p) && isDigit(p[i]); i++ {
 			if digits < 19 {
 				mant = mant*10 + uint64(p[i]-'0')
@@ -193,17 +201,30 @@ func toFloat(mant uint64, exp int, flags uint, lit []byte) float64 {
 		case exp > 0 && exp <= 22:
 			f *= pow10f[exp]
 		default:
-			return parseFloat(mant, exp, lit)
+			return parseFloat(mant, exp, flags, lit)
 		}
 		if flags&numNeg != 0 {
 			f = -f
 		}
 		return f
 	}
-	return parseFloat(mant, exp, lit)
+	return parseFloat(mant, exp, flags, lit)
 }
 
-func parseFloat(mant uint64, exp int, lit []byte) float64 {
+func parseFloat(mant uint64, exp int, flags uint, lit []byte) float64 {
+	if f, ok := eiselLemire(mant, exp); ok {
+		// Digits beyond the mantissa matter only if the next one rounds otherwise.
+		if flags&numTrunc != 0 {
+			g, also := eiselLemire(mant+1, exp)
+			ok = also && f == g
+		}
+		if ok {
+			if flags&numNeg != 0 {
+				f = -f
+			}
+			return f
+		}
+	}
 	// strconv allocates an error for an overflow; the obvious ones need none.
 	if mant != 0 && exp > 310 {
 		if lit[0] == '-' {
