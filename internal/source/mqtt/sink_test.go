@@ -21,6 +21,8 @@ type recorder struct {
 	confirms int
 	resets   int
 	closed   bool
+	opens    int
+	away     int    // so many OpenSession fail
 	last     uint64 // token
 	held     bool   // acknowledge only when the test says so
 	block    chan struct{}
@@ -39,7 +41,15 @@ type recorded struct {
 func (r *recorder) OpenSession(_ context.Context, source, key string, acker telemetry.Acker) (telemetry.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.away > 0 {
+		r.away--
+		return nil, fmt.Errorf("the store is away")
+	}
+	if r.opens > 0 && !r.closed {
+		r.fault("opened twice")
+	}
 	r.source, r.key, r.acker, r.closed = source, key, acker, false
+	r.opens++
 	return r, nil
 }
 
@@ -50,8 +60,8 @@ func (r *recorder) fault(format string, args ...any) {
 func (r *recorder) Begin(ctx context.Context) error {
 	r.mu.Lock()
 	block, stopped := r.block, r.stopped
-	if r.open {
-		r.fault("Begin within a burst")
+	if r.open || r.closed {
+		r.fault("Begin within a burst, or after Close")
 	}
 	r.mu.Unlock()
 	if stopped != nil {

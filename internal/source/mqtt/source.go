@@ -111,18 +111,8 @@ func (s *Source) update(change func(*Status)) {
 //
 // Where another client took the session over it does not connect again, because
 // the two would evict each other without end: Status says so, and Run waits for
-// ctx. It returns an error only if the sink takes nothing any more, or if the
-// state cannot be kept.
+// ctx. It returns an error only if the sink takes nothing any more.
 func (s *Source) Run(ctx context.Context) error {
-	session, err := s.sink.OpenSession(ctx, s.cfg.Name, "mqtt:"+s.cfg.Name+":"+s.clientID, s.ring)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("open session of source %q: %w", s.cfg.Name, err)
-	}
-	s.session = session
-	defer session.Close()
 	defer s.update(func(st *Status) { st.Connected, st.Since = false, time.Now() })
 
 	usual := backoff{min: s.cfg.BackoffMin, max: s.cfg.BackoffMax}
@@ -300,6 +290,13 @@ func closedByPeer(err error) bool {
 // where the broker did not accept it.
 func (s *Source) connectAndServe(ctx context.Context) (lasted time.Duration, err error) {
 	s.ring.reset()
+	// A session of the sink lasts as long as a connection: what the sink remembers
+	// of an earlier one, it knows to be so, and it acknowledges nothing of that.
+	s.session, err = s.sink.OpenSession(ctx, s.cfg.Name, "mqtt:"+s.cfg.Name+":"+s.clientID, s.ring)
+	if err != nil {
+		return 0, fmt.Errorf("open the session in the pipeline: %w", err)
+	}
+	defer s.session.Close()
 	l, err := s.dial(ctx, s.version())
 	if err != nil {
 		return 0, err

@@ -69,15 +69,37 @@ func TestRedeliveryIsHandedOnWithItsDupAndItsID(t *testing.T) {
 		if len(got) != 3 || got[0].Dup || !got[1].Dup || !got[2].Dup || got[1].PacketID != 4 || got[2].PacketID != 9 {
 			t.Fatalf("got %+v", got)
 		}
-		if sink.wasReset() != 1 {
-			t.Errorf("%d resets, want the one of the first connection", sink.wasReset())
-		}
+		sink.see(func() {
+			if sink.resets != 1 || sink.opens != 2 {
+				t.Errorf("%d resets, want the one of the first connection; %d sessions, want one for each", sink.resets, sink.opens)
+			}
+		})
 		sink.ackAll()
 		if ids := p.acks(wire.PUBACK); !slices.Equal(ids, []uint16{4, 9}) {
 			t.Fatalf("acknowledged %v", ids)
 		}
 		if c := s.Status().Counts; c.Duplicates != 2 || c.Reconnects != 1 || c.SessionsLost != 0 {
 			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+func TestASinkThatCannotOpenTheSessionIsAskedAgainBeforeTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		sink := &recorder{away: 5}
+		s, _ := start(t, f.config(), sink)
+		synctest.Wait()
+		if r := s.Status().Reason; !strings.Contains(r, "the store is away") {
+			t.Errorf("reason %q", r)
+		}
+		began := time.Now()
+		f.accept(wire.Connack{}).publish(message(1, "x"))
+		if took := time.Since(began); took < 2*time.Second || len(f.dialed()) != 1 {
+			t.Errorf("%d connections within %s", len(f.dialed()), took)
+		}
+		if sink.count() != 1 {
+			t.Errorf("%d messages; %s", sink.count(), s.Status().Reason)
 		}
 	})
 }
