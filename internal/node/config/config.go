@@ -111,7 +111,7 @@ type Quarantine struct {
 // Store is where readings are kept.
 type Store struct {
 	Driver         string   `key:"driver" default:"embedded" oneof:"embedded" doc:"Which store: embedded is SQLite and segment files in data_dir."`
-	CommitInterval Duration `key:"commit_interval" default:"auto" min:"0s" max:"1m" doc:"Commits start at least this far apart. auto: 2ms; 1s where data_dir lies on an SD card or eMMC, because a card has a life."`
+	CommitInterval Duration `key:"commit_interval" default:"auto" min:"0s" max:"5s" doc:"Commits start at least this far apart. auto: 2ms; 1s where data_dir lies on an SD card or eMMC, because a card has a life."`
 	MaxSeries      int      `key:"max_series" default:"1000000" min:"1" max:"100000000" doc:"Series of one tenant; readings of series beyond it are quarantined."`
 }
 

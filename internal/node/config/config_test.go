@@ -195,7 +195,7 @@ func TestListeningForOthersNeedsCredentials(t *testing.T) {
 }
 
 func TestWhatIsPrintedLoadsToTheSame(t *testing.T) {
-	l, err := load(t, `store: {commit_interval: 1m, max_series: 5}
+	l, err := load(t, `store: {commit_interval: 4500ms, max_series: 5}
 pipeline: {buffer: 33MB}
 sources:
   - mqtt: {url: mqtt://a, topics: ["a/#", 'b "x"'], session_expiry: 1h30m}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // validate checks what one field's type cannot say.
@@ -24,6 +25,9 @@ func (l *Loaded) validate() Problems {
 	}
 	if l.Encryption.Enabled {
 		add("encryption.enabled", "this build cannot seal data yet, so it refuses to pretend", "set it to false, or put data_dir on an encrypted file system")
+	}
+	if interval := l.Store.CommitInterval; !interval.Auto && l.Node.DrainTimeout.D < interval.D+time.Second {
+		add("node.drain_timeout", fmt.Sprintf("is shorter than store.commit_interval (%s) and a second: a stopping node could not commit what it has", interval), "")
 	}
 	l.validateBroker(add)
 	l.validateSources(add)

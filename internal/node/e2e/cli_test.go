@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/testkit"
+)
+
+func TestAConfigurationWithMistakesListsThemAll(t *testing.T) {
+	p := newPlace(t, nil)
+	p.write("weir.yaml", "data_dri: ./d\nbroker:\n  listn: x\nstore:\n  commit_interval: 5\nencryption: {enabled: true}\n")
+	stdout, stderr, code := p.run("serve")
+	if code != 2 || stdout != "" {
+		t.Errorf("exit code %d, output %q", code, stdout)
+	}
+	for _, line := range []string{
+		`weir.yaml:1:1: unknown key "data_dri" (did you mean "data_dir"?)`,
+		`weir.yaml:3:3: unknown key "listn" in broker (did you mean "listen"?)`,
+		`weir.yaml:5:20: store.commit_interval: "5" has no unit`,
+		`weir.yaml:6:23: encryption.enabled: this build cannot seal data yet`,
+		`4 mistake(s)`,
+	} {
+		if !strings.Contains(stderr, line) {
+			t.Errorf("it does not say %q:\n%s", line, stderr)
+		}
+	}
+	if _, err := os.Stat(p.data); err == nil {
+		t.Error("a refused start left a data directory")
+	}
+}
+
+func TestWrongFlagsAndCommandsEndWithTwoAndAHint(t *testing.T) {
+	p := newPlace(t, nil)
+	for _, args := range [][]string{{"sevre"}, {"serve", "--demmo"}, {"query"}, {"query", "--format", "xml", "select 1"}, {"serve", "--set", "nonsense"}, {"serve", "--set", "broker.lisen=x"}, {"serve", "--from", "http://x"}} {
+		_, stderr, code := p.run(args...)
+		if code != 2 || stderr == "" {
+			t.Errorf("weir %s: exit code %d\n%s", strings.Join(args, " "), code, stderr)
+		}
+	}
+	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"version"}} {
+		if stdout, stderr, code := p.run(args...); code != 0 || !strings.Contains(stdout, "weir") {
+			t.Errorf("weir %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+		}
+	}
+}
+
+func TestCommandsWithoutDataSaySoAndMakeNone(t *testing.T) {
+	p := newPlace(t, nil)
+	for _, args := range [][]string{{"query", "select 1"}, {"quarantine", "list"}, {"quarantine", "replay"}, {"schema", "list"}} {
+		_, stderr, code := p.run(args...)
+		if code != 3 || !contains(stderr, "no node has run", "weir serve") {
+			t.Errorf("weir %s: exit code %d\n%s", strings.Join(args, " "), code, stderr)
+		}
+	}
+	if _, err := os.Stat(p.data); err == nil {
+		t.Error("a command made a data directory")
+	}
+}
+
+func TestAnswersComeInThreeFormats(t *testing.T) {
+	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
+	r := p.serve()
+	publish(t, r, "p", timed("a,\"b", 3))
+	check := func(when string) {
+		t.Helper()
+		const sql = "select client, seq, time from timed order by seq"
+		want := "client,seq,time\r\n" + `"a,""b",0,2025-06-15T15:06:40.000000000Z` + "\r\n" + `"a,""b",1,2025-06-15T15:06:40.001000000Z` + "\r\n" + `"a,""b",2,2025-06-15T15:06:40.002000000Z` + "\r\n"
+		if got := p.must("query", "--format", "csv", sql); got != want {
+			t.Errorf("%s: csv is\n%q, want\n%q", when, got, want)
+		}
+		var objects []map[string]any
+		if err := json.Unmarshal([]byte(p.must("query", "--format", "json", sql)), &objects); err != nil || len(objects) != 3 || objects[2]["seq"] != 2.0 || objects[0]["client"] != `a,"b` {
+			t.Errorf("%s: json is %v, %v", when, objects, err)
+		}
+		if got := p.must("query", sql); !contains(got, "client  seq  time", "(3 rows)") {
+			t.Errorf("%s: the table is\n%s", when, got)
+		}
+		if got, _, _ := p.feed(sql+"\n", "query", "--format", "csv", "-"); got != want {
+			t.Errorf("%s: from standard input csv is\n%q", when, got)
+		}
+		if _, stderr, code := p.run("query", "select nothing from nowhere"); code != 3 && code != 2 || stderr == "" {
+			t.Errorf("%s: an unknown table ends with %d\n%s", when, code, stderr)
+		}
+		if _, _, code := p.run("query", "delete from timed"); code != 2 {
+			t.Errorf("%s: a delete ends with %d", when, code)
+		}
+	}
+	check("asking the node")
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	check("reading the directory")
+}
+
+func TestSchemaCheckNamesFileLineAndColumn(t *testing.T) {
+	p := newPlace(t, map[string]string{"good.yaml": timedSchema, "bad.yaml": "name: bad\nversion: 1\ntopic: b/{x}\nformat: jsonn\npayload: {type: object}\n"})
+	_, stderr, code := p.run("schema", "check")
+	if code != 2 || !regexp.MustCompile(`bad\.yaml:4:\d+: `).MatchString(stderr) {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+	if out := p.must("schema", "check", "schemas/good.yaml"); !contains(out, "timed version 1", "t/+/timed") {
+		t.Errorf("the good one alone: %s", out)
+	}
+	if _, stderr, code := p.run("schema", "check", "schemas/missing.yaml"); code != 3 {
+		t.Errorf("a missing file: exit code %d\n%s", code, stderr)
+	}
+}
+
+func TestASchemaIsInferredFromSamples(t *testing.T) {
+	p := newPlace(t, nil)
+	out, stderr, code := p.feed("{\"ts\":1750000000000,\"temp\":21.5}\n{\"ts\":1750000001000,\"temp\":21.7,\"door\":\"open\"}\n", "schema", "infer")
+	if code != 0 || !contains(out, "temp", "door", "payload") {
+		t.Errorf("exit code %d\n%s%s", code, out, stderr)
+	}
+	if _, stderr, code := p.feed("", "schema", "infer"); code != 2 || !strings.Contains(stderr, "no samples") {
+		t.Errorf("without samples: exit code %d\n%s", code, stderr)
+	}
+}
+
+func TestConfigPrintsWhatHoldsAndWhereItCameFrom(t *testing.T) {
+	p := newPlace(t, nil)
+	p.write("weir.yaml", "store: {commit_interval: 5ms}\n")
+	out := p.must("config", "--origins", "--log-level", "debug")
+	for _, line := range []string{`commit_interval: 5ms +# weir.yaml:1:26`, `level: "debug" +# --log-level`, `listen: "127.0.0.1:0" +# WEIR_HTTP_LISTEN`, `gc_percent: \d+ +# default`} {
+		if !regexp.MustCompile(line).MatchString(out) {
+			t.Errorf("no line like %q in\n%s", line, out)
+		}
+	}
+}
+
+func TestLanMakesCredentialsAndAsksForThem(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	r := p.serve("--lan", "--demo")
+	said := regexp.MustCompile(`user (\w+), password (\w+)`).FindStringSubmatch(r.out.String())
+	if said == nil {
+		t.Fatalf("no credentials were printed:\n%s", r.out.String())
+	}
+	if strings.HasPrefix(r.broker, "127.") || strings.HasPrefix(r.http, "127.") {
+		t.Errorf("it listens on %s and %s", r.broker, r.http)
+	}
+	_, port, _ := strings.Cut(strings.TrimPrefix(r.http, "[::]"), ":")
+	ask := func(path, user, password string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user != "" {
+			req.SetBasicAuth(user, password)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, c := range []struct {
+		path, user, password string
+		want                 int
+	}{
+		{"/healthz", "", "", 200}, {"/readyz", "", "", 200}, {"/metrics", "", "", 401},
+		{"/metrics", said[1], "wrong", 401}, {"/metrics", said[1], said[2], 200},
+	} {
+		if got := ask(c.path, c.user, c.password); got != c.want {
+			t.Errorf("%s as %q: %d, want %d", c.path, c.user, got, c.want)
+		}
+	}
+	testkit.Eventually(t, "the demo fleet is logged in", func() bool {
+		s, err := r.status()
+		return err == nil && s.Sources[0].Received > 100
+	})
+	if code := r.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	again := p.serve("--lan")
+	if strings.Contains(again.out.String(), "password ") {
+		t.Error("the password was shown a second time")
+	}
+	users, err := os.ReadFile(filepath.Join(p.data, "lan-users"))
+	if err != nil || strings.Contains(string(users), said[2]) {
+		t.Errorf("the file of users holds the password, or is not there: %v", err)
+	}
+}
+
+func TestDoctorSizesTheBrokersQueue(t *testing.T) {
+	m := testkit.StartMosquitto(t)
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	out, stderr, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL(), "--rate", "100", "--outage", "2h")
+	if code != 0 || !contains(out, "mosquitto version", "max_queued_messages 865000", "10s of the stream", "making 8 KB durable", "none is running") {
+		t.Errorf("exit code %d\n%s%s", code, out, stderr)
+	}
+	m.Stop()
+	if out, _, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL()); code != 5 || !contains(out, "FAIL", "cannot be asked") {
+		t.Errorf("without the broker: exit code %d\n%s", code, out)
+	}
+}
+
+func TestASecondSignalEndsTheNodeAtOnce(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	// Commits are far apart, so that the drain takes a while.
+	r := p.serve("--set", "store.commit_interval=5s", "--set", "node.drain_timeout=5m")
+	pub := &publisher{id: "p", qos: 1, window: 10, address: func() string { return r.broker }, next: bare("a", 1000)}
+	ctx := deadline(t, time.Minute)
+	go func() { _ = pub.run(ctx) }() // it ends with the test
+	testkit.Eventually(t, "messages wait", func() bool {
+		s, err := r.status()
+		return err == nil && s.Sources[0].InFlight > 0
+	})
+	for range 2 {
+		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil && !r.gone() {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // two signals at once are one
+	}
+	select {
+	case <-r.exited:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not end")
+	}
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 && code != 130 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestEveryLogLineNamesItsPart(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	r := p.serve("--set", "log.format=json", "--set", "log.level=debug")
+	publish(t, r, "p", bare("a", 10))
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	lines := 0
+	for line := range strings.Lines(r.out.String()) {
+		if !strings.HasPrefix(line, "{") {
+			continue
+		}
+		lines++
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry["part"] == nil {
+			t.Errorf("log line %s: %v", line, err)
+		}
+	}
+	if lines == 0 {
+		t.Error("nothing was logged")
+	}
+}
