@@ -30,6 +30,12 @@ import (
 // confirmed a message that was new on this connection: what was not sent again by
 // then had been acknowledged.
 //
+// What no ledger can know: an id that was used again with equal content, and whose
+// first delivery under its new meaning never came (or was lost in a crash), looks
+// like a redelivery of the old message until Confirm has ended the old entry. Sources
+// confirm often, and brokers count ids up, so an id comes back after 65,535 others;
+// with a time in the payload the question does not arise.
+//
 // The table is open addressing, 24 bytes an entry, and nothing at all for a session
 // without entries. Brokers count ids up, so the hash spreads neighbours: in one long
 // cluster every removal would walk to its end. A large table has a slot for each id.

@@ -109,8 +109,8 @@ func signal(c chan struct{}) {
 // stays unacknowledged, and ctx's error is returned with how much that was. Close waits for Run.
 func (p *Pipeline) Close(ctx context.Context) error {
 	p.closeIntake()
-	if !p.running.Load() && p.waiting() == 0 {
-		return nil
+	if !p.running.Load() && p.untouched() {
+		return nil // and if Run is called after all, it ends at once
 	}
 	select {
 	case <-p.stopped:
@@ -137,6 +137,19 @@ func (p *Pipeline) closeIntake() {
 		l.mu.Unlock() //nolint:staticcheck // the lock is the wait
 	}
 	close(p.stop)
+}
+
+// untouched reports whether no lane holds anything.
+func (p *Pipeline) untouched() bool {
+	for _, l := range p.lanes {
+		l.mu.Lock()
+		empty := l.current.empty()
+		l.mu.Unlock()
+		if !empty {
+			return false
+		}
+	}
+	return true
 }
 
 // waiting counts the messages that are in flight.

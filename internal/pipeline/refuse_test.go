@@ -174,6 +174,7 @@ func TestARefusedCommit(t *testing.T) {
 		dieAfter := rapid.IntRange(0, 30).Draw(rt, "dies after commits")
 		var commits atomic.Int64
 		gone := telemetry.Errorf(telemetry.CodeUnavailable, "commit", "the power is gone")
+		var readings, records int
 		st.onCommit(func(c *seen) error {
 			if slices.Contains(c.values, poison) {
 				return refusal()
@@ -208,20 +209,18 @@ func TestARefusedCommit(t *testing.T) {
 			}
 			p.send(ms...)
 			p.wait()
-			good := 0
-			for _, b := range bad {
-				if !b {
-					good++
-				}
-			}
-			if n := len(st.readings(t, "pulse")); n != good {
-				rt.Fatalf("%d readings, want %d", n, good)
-			}
-			if n := len(st.quarantined(t)); n != len(bad)-good {
-				rt.Fatalf("%d records, want %d", n, len(bad)-good)
-			}
+			readings, records = len(st.readings(t, "pulse")), len(st.quarantined(t))
 			r.drain()
 		})
+		good := 0
+		for _, b := range bad {
+			if !b {
+				good++
+			}
+		}
+		if readings != good || records != len(bad)-good {
+			rt.Fatalf("%d readings and %d records of %d good and %d refused messages", readings, records, good, len(bad)-good)
+		}
 	}))
 }
 

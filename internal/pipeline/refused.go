@@ -209,7 +209,7 @@ func covers(t *telemetry.Table, values, tags map[string]json.RawMessage) bool {
 }
 
 func readValue(t telemetry.ColumnType, data json.RawMessage) (telemetry.Value, error) {
-	if len(data) == 0 || string(data) == "null" && t != telemetry.JSON {
+	if len(data) == 0 || string(data) == "null" {
 		return telemetry.Value{Null: true}, nil
 	}
 	switch t {
@@ -226,7 +226,7 @@ func readValue(t telemetry.ColumnType, data json.RawMessage) (telemetry.Value, e
 		}
 		return telemetry.Value{}, err
 	case telemetry.JSON:
-		return telemetry.Value{Text: data, Null: string(data) == "null"}, nil
+		return telemetry.Value{Text: data}, nil
 	default:
 		var s string
 		err := json.Unmarshal(data, &s)
