@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -56,19 +55,6 @@ func (s *swallowSession) End()                           { s.last.Store(s.token)
 func (s *swallowSession) Confirm(uint64)                 {}
 func (s *swallowSession) Reset()                         {}
 func (s *swallowSession) Close()                         { close(s.stop) }
-
-// stream is n QoS 1 messages of the workload W1, with packet ids from 1.
-func stream(v wire.Version, n int) []byte {
-	var b []byte
-	for i := range n {
-		b = wire.AppendPublish(b, v, &wire.Publish{
-			Topic:    fmt.Appendf(nil, "plants/p03/lines/l2/devices/d%05d/env", i%1000),
-			Payload:  []byte(`{"ts":1750000000123,"temperature":21.53,"humidity":48.21,"pressure":1013.25,"battery":3.71,"status":"ok"}`),
-			PacketID: uint16(i + 1), QoS: 1,
-		})
-	}
-	return b
-}
 
 func threadCPU(b *testing.B) time.Duration {
 	var u unix.Rusage

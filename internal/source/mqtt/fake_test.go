@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -284,4 +285,17 @@ func (p *peer) filters(kind wire.PacketType) (filters []string) {
 		}
 	}
 	return filters
+}
+
+// stream is n QoS 1 messages of the workload W1, with packet ids from 1.
+func stream(v wire.Version, n int) []byte {
+	var b []byte
+	for i := range n {
+		b = wire.AppendPublish(b, v, &wire.Publish{
+			Topic:    fmt.Appendf(nil, "plants/p03/lines/l2/devices/d%05d/env", i%1000),
+			Payload:  []byte(`{"ts":1750000000123,"temperature":21.53,"humidity":48.21,"pressure":1013.25,"battery":3.71,"status":"ok"}`),
+			PacketID: uint16(i + 1), QoS: 1,
+		})
+	}
+	return b
 }
