@@ -35,6 +35,8 @@ func newFleet(tb testing.TB, s *Store, devices int) *fleet {
 	return f
 }
 
+var statusOK = []byte("ok")
+
 const fleetStart = int64(1_750_000_000_000)
 
 // section fills the fleet's section with the next readings.
@@ -46,7 +48,7 @@ func (f *fleet) section(rows int) *telemetry.Section {
 		f.next++
 		cents := func(base float64, n int) telemetry.Value { return float((base + float64(f.rng.IntN(n))) / 100) }
 		f.vals = [5]telemetry.Value{
-			cents(f.base[d], 20), cents(f.base[d]*2, 30), cents(f.base[d]+100000, 40), float(3.71), {Text: []byte("ok")},
+			cents(f.base[d], 20), cents(f.base[d]*2, 30), cents(f.base[d]+100000, 40), float(3.71), {Text: statusOK},
 		}
 		f.sec.AppendRow(f.refs[d], at*1e6, at*1e6+int64(f.next/100)*1000, f.vals[:])
 	}

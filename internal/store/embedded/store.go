@@ -111,7 +111,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 		s.w, err = openConn(s.catalogPath(), false, writePragmas(s.opt)...)
 	}
 	if err != nil {
-		return fmt.Errorf("open catalog: %w", err)
+		return fmt.Errorf("open %s: %w", s.catalogPath(), err)
 	}
 	if s.opt.ReadOnly {
 		var v int64
@@ -122,10 +122,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 		err = syncDir(dir)
 	}
 	if err != nil {
-		return fmt.Errorf("open catalog: %w", err)
+		return fmt.Errorf("open %s: %w", s.catalogPath(), err)
 	}
 	if err := s.load(ctx); err != nil {
-		return err
+		return fmt.Errorf("open %s: %w", s.catalogPath(), err)
 	}
 	if s.opt.ReadOnly {
 		return nil
