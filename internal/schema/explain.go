@@ -347,10 +347,13 @@ func locate(p []byte, path []string) int {
 		case '{':
 			found := false
 			for pos = skipSpace(p, pos+1); pos < len(p) && p[pos] != '}'; {
-				end, _ := scanString(p, pos+1)
-				name := string(appendUnescaped(nil, p[pos+1:end]))
+				end, flags := scanString(p, pos+1)
+				name := p[pos+1 : end]
+				if flags&strEscape != 0 {
+					name = appendUnescaped(nil, name)
+				}
 				pos = skipSpace(p, skipSpace(p, end+1)+1)
-				if found = name == t; found {
+				if found = string(name) == t; found {
 					break
 				}
 				if pos = endOfValue(p, pos); pos < len(p) && p[pos] == ',' {
@@ -397,8 +400,12 @@ func (p *Plan) meetsWhen(payload []byte) bool {
 		s := scalar{text: payload[at:end]}
 		switch ch := payload[at]; {
 		case ch == '"':
-			end, _ = scanString(payload, at+1)
-			s = scalar{kind: typeString, text: appendUnescaped(nil, payload[at+1:end])}
+			var flags uint
+			end, flags = scanString(payload, at+1)
+			s = scalar{kind: typeString, text: payload[at+1 : end]}
+			if flags&strEscape != 0 {
+				s.text = appendUnescaped(nil, s.text)
+			}
 		case ch == 't' || ch == 'f' || ch == 'n':
 			s = scalar{kind: typeBool, text: payload[at:wordEnd(payload, at)]}
 			if ch == 'n' {

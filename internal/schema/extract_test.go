@@ -132,7 +132,7 @@ payload: {properties: {slot: {type: integer}, v: {type: number}}}
 `, "v:float _rest:json", []step{
 			{`{"v":1,"slot":3,"dev":{"model":"m\u0031","fw":"2"}}`, `model=m1 slot=3 v=1 _rest={"dev":{"fw":"2"}}`},
 			{`{"v":1}`, "v=1"},
-			{`{"v":1,"dev":7}`, "v=1"},
+			{`{"v":1,"dev":7}`, "v=1 _rest={\"dev\":7}"},
 		}},
 		{"ColumnsRenameMapAndLeaveOut", `
 columns: {state: {at: /st, map: {online: true, offline: false, gone: null}}, lat: /gps/0, lon: {at: /gps/1, unit: lon}, t: /temp, noise: false}

@@ -191,7 +191,15 @@ func (c *Checker) nested(k *prop, pos int) int {
 	c.rest = append(c.rest, k.restKey...)
 	c.rest = append(c.rest, '{')
 	inside := len(c.rest)
+	start := pos
 	pos = c.value(k.node, pos)
+	if ch := c.p[min(start, len(c.p)-1)]; pos >= 0 && ch != '{' && ch != 'n' && k.node.use == useNone {
+		// The schema allows something else in the object's place.
+		c.rest = append(c.rest[:mark], k.restKey...)
+		c.rest = append(c.rest, c.p[start:pos]...)
+		c.rest = append(c.rest, ',')
+		return pos
+	}
 	if len(c.rest) == inside {
 		c.rest = c.rest[:mark]
 	} else {

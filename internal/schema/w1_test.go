@@ -121,6 +121,27 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestOtherShapesAllocateNothing(t *testing.T) {
+	for _, tc := range []struct{ name, doc, payload string }{
+		{"Value", "format: value\n", "21.5"},
+		{"Text", "format: text\npayload: {type: string, pattern: '^o[nf]'}\n", "on"},
+		{"Rows", "rows: /r/*\npayload: {properties: {s: {type: string}, r: {type: array, items: {type: object, properties: {v: {type: number}}}}}}\n", `{"s":"a","r":[{"v":1},{"v":2,"x":3}]}`},
+		{"Escapes", "payload: {properties: {s: {type: string}}}\n", `{"s":"a\u0041","\u0062":1}`},
+		{"Local", "time: {at: /t, as: \"local:Europe/Berlin\"}\n", `{"t":"2025-06-15T17:06:40"}`},
+		{"TagsAndIntegers", "tags: {m: /d/m}\npayload: {properties: {d: {type: object, properties: {m: {type: string}, up: {type: integer, minimum: 0, multipleOf: 5}}}}}\n", `{"d":{"m":"x","up":125}}`},
+		{"BadTime", "time: {at: /t, as: unix_s}\n", `{"t":1750000000123}`},
+		{"NotForAnyWhen", "when: {/m: a}\npayload: {properties: {v: {type: number}}}\n", `{"v":"text","m":"b"}`},
+		{"ManyUnknownNames", "", `{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, c, p := mustRoute(t, "t", head+tc.doc), NewChecker(), []byte(tc.payload)
+			if n := testing.AllocsPerRun(500, func() { c.Check(r, p) }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+		})
+	}
+}
+
 func benchmarkCheck(b *testing.B, doc, topic, payload string) {
 	r := mustRoute(b, topic, doc)
 	c := NewChecker()
