@@ -72,7 +72,11 @@ func TestNothingIsAllocatedARow(t *testing.T) {
 	g.fill(sec, 5000)
 	in := []chunk.FrameSection{{TableID: 1, Section: sec}}
 	var dst []byte
-	if n := testing.AllocsPerRun(50, func() { dst, _ = chunk.AppendFrame(dst[:0], in, chunk.FrameOptions{}) }); n > 2 {
+	spare := 0.0 // allocations that a forgetful pool causes
+	if chunk.RaceEnabled {
+		spare = 100
+	}
+	if n := testing.AllocsPerRun(50, func() { dst, _ = chunk.AppendFrame(dst[:0], in, chunk.FrameOptions{}) }); n > 2+spare {
 		t.Errorf("AppendFrame allocates %v times", n)
 	}
 	f, err := chunk.OpenFrame(dst, chunk.FrameOptions{})
@@ -81,15 +85,15 @@ func TestNothingIsAllocatedARow(t *testing.T) {
 	}
 	var out telemetry.Section
 	cols := chunk.AllColumns(g.table)
-	if n := testing.AllocsPerRun(50, func() { _, err = f.ReadSection(0, &out, g.table, cols, true) }); n > 8 || err != nil {
+	if n := testing.AllocsPerRun(50, func() { _, err = f.ReadSection(0, &out, g.table, cols, true) }); n > 8+spare || err != nil {
 		t.Errorf("ReadSection allocates %v times, %v", n, err)
 	}
 	file, _ := w1Segment(t, 50_000, 10, 700)
 	s := openSegment(t, file)
-	if n := testing.AllocsPerRun(50, func() { _, err = s.ReadBlock(1, &out, cols, true) }); n > 8 || err != nil {
+	if n := testing.AllocsPerRun(50, func() { _, err = s.ReadBlock(1, &out, cols, true) }); n > 8+spare || err != nil {
 		t.Errorf("ReadBlock allocates %v times, %v", n, err)
 	}
-	if n := testing.AllocsPerRun(50, func() { _, err = s.ReadBlock(1, &out, cols[:1], false) }); n > 2 || err != nil {
+	if n := testing.AllocsPerRun(50, func() { _, err = s.ReadBlock(1, &out, cols[:1], false) }); n > 2+spare || err != nil {
 		t.Errorf("ReadBlock of one column allocates %v times, %v", n, err)
 	}
 }
