@@ -146,7 +146,7 @@ func (bu *builder) add(ref telemetry.SeriesRef, time, received int64, values []t
 
 // grow makes place for as many rows again.
 func (bu *builder) grow() {
-	bu.room = max(64, 2*bu.room)
+	bu.room = max(16, 2*bu.room)
 	s := &bu.section
 	s.Series = extend(s.Series, bu.room)
 	s.Time = extend(s.Time, bu.room)
@@ -159,7 +159,7 @@ func (bu *builder) grow() {
 			c.Bits = extend(c.Bits, bu.room)
 		}
 		had := len(c.Nulls)
-		c.Nulls = extend(c.Nulls, bu.room/64)
+		c.Nulls = extend(c.Nulls, (bu.room+63)/64)
 		clear(c.Nulls[had:])
 	}
 }

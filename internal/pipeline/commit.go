@@ -97,7 +97,7 @@ func (l *loop) run() {
 		if before, failed := l.await(); failed {
 			// The one before is not stored, and this one was staged as if it
 			// were: this one begins again.
-			before.staged.Abort()
+			before.abort()
 			c.abort()
 			if l.takeApart(before) != nil {
 				before.abandon()
@@ -120,7 +120,7 @@ func (l *loop) run() {
 		l.inFlight = true
 	}
 	if before, failed := l.await(); failed {
-		before.staged.Abort()
+		before.abort()
 		if l.takeApart(before) != nil {
 			before.abandon()
 		}
@@ -177,7 +177,7 @@ func (l *loop) settled(r result) error {
 		l.recycle(r.c)
 		return nil
 	}
-	r.c.staged.Abort()
+	r.c.abort()
 	err := l.takeApart(r.c)
 	if err != nil {
 		r.c.abandon()

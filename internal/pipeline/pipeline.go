@@ -89,7 +89,12 @@ func New(cfg Config, st store.Store, logger *slog.Logger) *Pipeline {
 
 // SetSchemas makes a set the one that messages are checked by from the next burst
 // on. Batches on their way keep the tables that they were filled under.
-func (p *Pipeline) SetSchemas(set *schema.Set) { p.schemas.Store(newSchemas(set)) }
+func (p *Pipeline) SetSchemas(set *schema.Set) {
+	if old := p.schemas.Load(); old != nil && old.set == set {
+		return // what is cached stays right
+	}
+	p.schemas.Store(newSchemas(set))
+}
 
 // Clock is what sources stamp Message.Received with.
 func (p *Pipeline) Clock() *Clock { return p.cfg.Clock }

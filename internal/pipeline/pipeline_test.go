@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -650,4 +651,34 @@ func TestOpenSession(t *testing.T) {
 		r.sessionsMu.Unlock()
 		r.open("a").Close()
 	})
+}
+
+func TestAHundredThousandEmptySessionsAreCheap(t *testing.T) {
+	p := New(Config{Lanes: 2}, &sink{}, nil)
+	p.SetSchemas(plansOf(t, envDoc))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const n = 100_000
+	sessions := make([]telemetry.Session, n)
+	for i := range sessions {
+		s, err := p.OpenSession(context.Background(), "broker", fmt.Sprintf("broker:client-%06d", i), noAcks{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions[i] = s
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (after.HeapAlloc - before.HeapAlloc) / n
+	t.Logf("an open session takes %d bytes", each)
+	if each > 600 {
+		t.Errorf("an open session takes %d bytes", each)
+	}
+	for _, s := range sessions {
+		s.Close()
+	}
+	if len(p.sessions) != 0 {
+		t.Errorf("%d sessions are kept", len(p.sessions))
+	}
 }
