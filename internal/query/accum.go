@@ -508,14 +508,18 @@ func (a *distinctAcc) insert(g int32) {
 
 func (a *distinctAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
 	var prev uint64
+	some := false
 	for i := lo; i < hi; i++ {
-		if v.kind != vecText && v.kind != vecAny && v.kind != vecNull {
+		if v.null(i) {
+			continue
+		}
+		if v.kind != vecText && v.kind != vecAny {
 			// A value repeats its neighbour more often than not.
-			if b := v.bits[v.row(i)]; i == lo || b != prev {
-				prev = b
-			} else {
+			b := v.bits[v.row(i)]
+			if some && b == prev {
 				continue
 			}
+			prev, some = b, true
 		}
 		a.row(g, v.value(i))
 	}

@@ -525,7 +525,8 @@ func callScalar(name string, a []Value) (Value, error) {
 			if v.IsNull() {
 				return Value{}, nil
 			}
-			if c := compareValues(v, best); name == "min" && c < 0 || name == "max" && c > 0 {
+			// Of equal values min takes the last and max the first.
+			if c := compareValues(v, best); name == "min" && c <= 0 || name == "max" && c > 0 {
 				best = v
 			}
 		}
