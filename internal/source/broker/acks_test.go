@@ -65,6 +65,7 @@ func TestA311ClientWithTooMuchInFlightIsNotReadUntilTheCommit(t *testing.T) {
 	const n = 60_000 // far more than one read brings
 	go func() { _, _ = c.Conn.Write(numbered(wire.V311, 1, 1, n)) }()
 	sink.awaitCount(100)
+	sink.never("the socket is read on", func() bool { return len(sink.got) > 100+readBufferSize/7 })
 	sink.release()
 	for i := 1; i <= n; i++ {
 		c.ack(wire.PUBACK, uint16(i), wire.Success)
@@ -212,6 +213,28 @@ func TestTakeoverClosesTheOldSessionBeforeTheNewOneOpens(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestTakeoverWaitsForTheOldSessionToClose(t *testing.T) {
+	sink := newFakeSink(t)
+	b := start(t, sink)
+	old := dial(t, b, wire.V5, "device", keepSession)
+	old.publish(wire.Publish{Topic: []byte("a"), QoS: 1, PacketID: 1})
+	old.ack(wire.PUBACK, 1, wire.Success)
+	sink.set(func() { sink.stay = true })
+	nc, err := net.Dial("tcp", b.address("tcp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nc.Close() }()
+	p := wire.Connect{Version: wire.V5, ClientID: "device"}
+	if _, err := nc.Write(append(wire.AppendConnect(nil, &p), numbered(wire.V5, 1, 1, 1)...)); err != nil {
+		t.Fatal(err)
+	}
+	sink.await("the old session's Close", func() bool { return sink.closing })
+	sink.never("the new session is open before the old one is closed", func() bool { return len(sink.got) > 1 })
+	sink.set(func() { sink.stay = false })
+	sink.awaitCount(2)
 }
 
 func TestManyConnectionsFightForOneClientID(t *testing.T) {

@@ -152,8 +152,6 @@ func TestARetainedMessageThatWasAcknowledgedSurvivesKill(t *testing.T) {
 			}
 		}
 		victim := &Broker{listeners: []*listener{{transport: "tcp", Listener: fixedAddress(address)}}}
-		sub := dial(t, victim, wire.V5, "subscriber", keepSession)
-		sub.subscribe(wire.Subscription{Filter: "a", QoS: 1})
 		c := dial(t, victim, wire.V5, "device")
 		acked := 0
 		for i := 1; i <= 50+round*37; i++ {
@@ -161,6 +159,8 @@ func TestARetainedMessageThatWasAcknowledgedSurvivesKill(t *testing.T) {
 			c.ack(wire.PUBACK, uint16(i), wire.Success)
 			acked = i
 		}
+		sub := dial(t, victim, wire.V5, "subscriber", keepSession)
+		sub.subscribe(wire.Subscription{Filter: "a", QoS: 1})
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

@@ -172,6 +172,8 @@ func TestPublishingToSYSIsRefusedInItsTurn(t *testing.T) {
 		c.ack(wire.PUBACK, 2, refused)
 		c.ack(wire.PUBREC, 3, refused)
 		c.ack(wire.PUBACK, 4, wire.Success)
+		c.publish(wire.Publish{Topic: []byte("$SYS/last"), QoS: 1, PacketID: 5}) // no commit will follow
+		c.ack(wire.PUBACK, 5, refused)
 		if got := sink.awaitCount(2); len(got) != 2 {
 			t.Errorf("the sink got %+v", got)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -21,13 +22,15 @@ type got struct {
 
 // fakeSink keeps what it gets. It acknowledges when it is told to, or at once.
 type fakeSink struct {
-	t    testing.TB
-	mu   sync.Mutex
-	cond sync.Cond
-	hold bool // do not acknowledge before release
-	full bool // Begin waits
-	open map[string]*fakeSession
-	got  []got
+	t       testing.TB
+	mu      sync.Mutex
+	cond    sync.Cond
+	hold    bool // do not acknowledge before release
+	full    bool // Begin waits
+	stay    bool // Close waits
+	closing bool // a Close waits
+	open    map[string]*fakeSession
+	got     []got
 	// events are resets, closes and releases, as "reset broker:a".
 	events []string
 }
@@ -150,6 +153,11 @@ func (s *fakeSession) Close() {
 	if s.f.open[s.key] != s {
 		s.f.t.Errorf("session %q is closed twice", s.key)
 	}
+	for s.f.stay {
+		s.f.closing = true
+		s.f.cond.Broadcast()
+		s.f.cond.Wait()
+	}
 	delete(s.f.open, s.key)
 	s.f.event("close %s", s.key)
 }
@@ -210,4 +218,15 @@ func (f *fakeSink) awaitEvent(e string) {
 		}
 		return false
 	})
+}
+
+// never waits a moment for what must not come to pass.
+func (f *fakeSink) never(what string, ok func() bool) {
+	f.t.Helper()
+	time.Sleep(100 * time.Millisecond) // too short a time can only hide a defect, never report one
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ok() {
+		f.t.Error(what)
+	}
 }
