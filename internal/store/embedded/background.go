@@ -70,7 +70,7 @@ func (s *Store) compactDue(ctx context.Context, idle bool) error {
 	for _, tn := range *s.tenants.Load() {
 		again := idle
 		for s.due(tn) {
-			if _, err := s.compactLevel0(ctx, tn); err != nil {
+			if _, err := s.compactLevel0(ctx, tn, false); err != nil {
 				return err
 			}
 			again = true

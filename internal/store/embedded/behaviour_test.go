@@ -59,7 +59,7 @@ func TestLateRowsMakeFewSegments(t *testing.T) {
 			}
 		}
 		commit(t, s, sec)
-		if _, err := s.compactLevel0(context.Background(), s.tenant(telemetry.DefaultTenant)); err != nil {
+		if _, err := s.compactLevel0(context.Background(), s.tenant(telemetry.DefaultTenant), true); err != nil {
 			t.Fatal(err)
 		}
 	}

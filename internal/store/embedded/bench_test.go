@@ -107,7 +107,7 @@ func BenchmarkCompaction(b *testing.B) {
 			commit(b, s, f.section(rows))
 		}
 		b.StartTimer()
-		if _, err := s.compactLevel0(context.Background(), tn); err != nil {
+		if _, err := s.compactLevel0(context.Background(), tn, false); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
@@ -131,7 +131,7 @@ func BenchmarkMerge(b *testing.B) {
 			for range 10 {
 				commit(b, s, f.section(10000))
 			}
-			if _, err := s.compactLevel0(context.Background(), tn); err != nil {
+			if _, err := s.compactLevel0(context.Background(), tn, false); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -64,13 +64,7 @@ func (st *staged) write() (done []func(), err error) {
 			})
 		}
 		if f := p.frame; f != nil {
-			var replaced []byte
-			if len(f.replaced) > 0 {
-				replaced = appendReplaced(nil, f.replaced)
-			}
-			err := s.w.exec("INSERT INTO frames (id, tenant, created, rows, min_time, max_time, replaced, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-				f.id, p.tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced, p.data)
-			if err != nil {
+			if err := s.insertFrame(p.tn, f, p.data); err != nil {
 				return nil, err
 			}
 		}
@@ -94,6 +88,16 @@ func (st *staged) write() (done []func(), err error) {
 		return nil, err
 	}
 	return append(done, f), nil
+}
+
+// insertFrame enters a frame, in a transaction.
+func (s *Store) insertFrame(tn *tenant, f *frame, data []byte) error {
+	var replaced []byte
+	if len(f.replaced) > 0 {
+		replaced = appendReplaced(nil, f.replaced)
+	}
+	return s.w.exec("INSERT INTO frames (id, tenant, created, rows, min_time, max_time, replaced, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced, data)
 }
 
 // committed moves the rows of a durable commit from staged to level 0.
@@ -128,7 +132,9 @@ func (s *Store) committed(st *staged) {
 	}
 }
 
-// Abort implements store.Staged.
+// Abort implements store.Staged. A commit that was staged after this one and
+// found its readings here counts them as duplicates still; the caller that
+// stages the aborted readings again, as bisecting does, loses none.
 func (st *staged) Abort() {
 	s := st.s
 	s.mu.Lock()

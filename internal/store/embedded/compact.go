@@ -52,8 +52,10 @@ func (s *Store) level0(tn *tenant) []*frame {
 }
 
 func (s *Store) due(tn *tenant) bool {
+	s.compactMu.Lock()
+	defer s.compactMu.Unlock()
 	s.mu.Lock()
-	frames, rows := tn.frames, tn.level0Rows
+	frames, rows, fresh := tn.frames, tn.level0Rows, tn.level0Rows-tn.carriedRows
 	s.mu.Unlock()
 	if len(frames) == 0 {
 		return false
@@ -65,7 +67,7 @@ func (s *Store) due(tn *tenant) bool {
 		return true
 	}
 	return len(frames) >= compactFrames || now.Sub(time.Unix(0, frames[0].created)) >= s.opt.CompactAge ||
-		rows >= shortPauseRows && pause >= shortPause || rows >= longPauseRows && pause >= longPause
+		fresh >= shortPauseRows && pause >= shortPause || fresh >= longPauseRows && pause >= longPause
 }
 
 // isBusy reports whether readings come as fast as memory allows: then merges,
@@ -92,7 +94,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 	for _, tn := range *s.tenants.Load() {
 		for len(s.level0(tn)) > 0 {
-			n, err := s.compactLevel0(ctx, tn)
+			n, err := s.compactLevel0(ctx, tn, true)
 			if err != nil {
 				return err
 			}
@@ -126,8 +128,9 @@ func (s *Store) batchOfFrames(tn *tenant) []*frame {
 }
 
 // compactLevel0 turns the oldest frames of a tenant into segments and returns
-// how many frames that were.
-func (s *Store) compactLevel0(ctx context.Context, tn *tenant) (int, error) {
+// how many frames that were. Unless all is asked for, tables with few rows are
+// carried on in level 0 as one frame.
+func (s *Store) compactLevel0(ctx context.Context, tn *tenant, all bool) (int, error) {
 	s.compactMu.Lock()
 	defer s.compactMu.Unlock()
 	frames := s.batchOfFrames(tn)
@@ -137,6 +140,11 @@ func (s *Store) compactLevel0(ctx context.Context, tn *tenant) (int, error) {
 	job := &compaction{s: s, tn: tn, arrival: frames[len(frames)-1].id}
 	if err := job.decode(ctx, frames); err != nil {
 		return 0, err
+	}
+	if !all {
+		if err := job.carry(frames); err != nil {
+			return 0, err
+		}
 	}
 	if err := job.write(ctx); err != nil {
 		job.discard()
@@ -167,6 +175,9 @@ type compaction struct {
 	replaced map[rowKey]int64 // keys that frames of this step overwrite, with the frame
 
 	out []*segment
+
+	carried     *frame // nil: none
+	carriedData []byte
 }
 
 // decode reads the frames' rows. A frame that cannot be read is set aside,
@@ -497,6 +508,11 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 				return err
 			}
 		}
+		if f := c.carried; f != nil {
+			if err := s.insertFrame(c.tn, f, c.carriedData); err != nil {
+				return err
+			}
+		}
 		if len(frames) > 0 {
 			return s.w.exec("UPDATE tenants SET floor = ? WHERE id = ?", c.arrival, c.tn.id)
 		}
@@ -521,7 +537,18 @@ func (c *compaction) publish(frames int, segs []*segment) {
 	for _, f := range c.tn.frames[:frames] {
 		c.tn.level0Rows -= f.rows
 	}
-	c.tn.frames = slices.Clone(c.tn.frames[frames:])
+	rest := make([]*frame, 0, len(c.tn.frames)-frames+1)
+	if f := c.carried; f != nil {
+		rest = append(rest, f)
+		c.tn.level0Rows += f.rows
+	}
+	if frames > 0 {
+		c.tn.carriedRows = 0
+		if f := c.carried; f != nil {
+			c.tn.carriedRows = f.rows
+		}
+	}
+	c.tn.frames = append(rest, c.tn.frames[frames:]...)
 	kept := make([]*segment, 0, len(c.tn.segs)+len(c.out))
 	for _, g := range c.tn.segs {
 		if !slices.Contains(segs, g) {

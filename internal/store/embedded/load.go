@@ -34,6 +34,9 @@ func (s *Store) load(ctx context.Context) error {
 	if s.opt.ReadOnly {
 		return nil
 	}
+	if err := s.forgetSessions(); err != nil {
+		return fmt.Errorf("forget idle sessions: %w", err)
+	}
 	for _, tn := range *s.tenants.Load() {
 		if err := s.restoreMarks(ctx, tn); err != nil {
 			return fmt.Errorf("restore watermarks: %w", err)
@@ -157,6 +160,33 @@ func (s *Store) loadLedger() error {
 	})
 }
 
+// idleSessions is how many sessions without entries are kept at a start.
+const idleSessions = 1000
+
+// forgetSessions deletes sessions without entries, because clients that come
+// with ever new identifiers would add to them without end. Nothing refers to them.
+func (s *Store) forgetSessions() error {
+	l := s.ledger
+	var idle []string
+	for key, id := range l.ids {
+		if l.sessions[id] == nil {
+			idle = append(idle, key)
+		}
+	}
+	if len(idle) <= idleSessions {
+		return nil
+	}
+	return s.w.transaction(func() error {
+		for _, key := range idle {
+			if err := s.w.exec("DELETE FROM sessions WHERE id = ?", int64(l.ids[key])); err != nil {
+				return err
+			}
+			delete(l.ids, key)
+		}
+		return nil
+	})
+}
+
 func (s *Store) loadFrames() error {
 	var dead []*frame
 	err := s.w.query("SELECT id, tenant, created, rows, min_time, max_time, replaced, length(data) FROM frames ORDER BY id", func(row []driver.Value) error {
@@ -172,6 +202,9 @@ func (s *Store) loadFrames() error {
 		}
 		tn.frames = append(tn.frames, f)
 		tn.level0Rows += f.rows
+		if f.id%frameStep != 0 {
+			tn.carriedRows += f.rows
+		}
 		return nil
 	})
 	s.doomed = dead

@@ -39,6 +39,10 @@ type Options struct {
 	// CompactMemory is the memory budget in bytes of one compaction at high
 	// rates; below 60,000 rows a second it uses a quarter and less. Default 64 MB.
 	CompactMemory int64
+	// CarryRows is below how many rows a table waits in level 0 for more,
+	// instead of making a small segment at each compaction; no longer than
+	// CompactAge. Default 16,384.
+	CarryRows int
 	// MergeFanIn is how many segments of about one size are merged into one.
 	// Default 8.
 	MergeFanIn int
@@ -72,6 +76,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.Partition, 24*time.Hour)
 	setDefault(&o.CompactAge, 10*time.Minute)
 	setDefault(&o.CompactMemory, 64<<20)
+	setDefault(&o.CarryRows, 16<<10)
 	setDefault(&o.MergeFanIn, 8)
 	setDefault(&o.SegmentRows, 4_000_000)
 	setDefault(&o.CacheBytes, 8<<20)

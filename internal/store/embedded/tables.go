@@ -47,7 +47,8 @@ type tenant struct {
 	frames []*frame   // committed, ascending by id
 	segs   []*segment // ascending by arrival
 
-	level0Rows int // of frames; guarded by Store.mu
+	level0Rows  int // of frames; guarded by Store.mu
+	carriedRows int // of the frame that compaction carried; guarded by Store.mu
 }
 
 // tableName is a table with all its versions.
