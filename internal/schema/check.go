@@ -11,8 +11,11 @@ import (
 const (
 	// MaxDepth is how deep lists and objects may be nested.
 	MaxDepth = 64
-	// MaxRows is how many readings one payload may hold.
+	// MaxRows is how many readings one payload may hold; fewer where the table
+	// has more than 16 columns.
 	MaxRows = 65_536
+	// maxRowValues is how many values the readings of one payload may have.
+	maxRowValues = 1 << 20
 )
 
 // Checker holds the scratch memory of one goroutine that checks payloads.

@@ -138,7 +138,7 @@ func (c *compiler) resolve(at *pointer, path string) (p *place, inner bool) {
 			c.problem(at.node, path, "* stands only where rows has it", "")
 			return nil, false
 		default:
-			if p.refuse && !slices.Contains(p.names, t) {
+			if p.closed && !slices.Contains(p.names, t) {
 				c.problem(at.node, path, fmt.Sprintf("%s is refused by additionalProperties: false", at.text), "name it in properties")
 				return nil, false
 			}
@@ -332,7 +332,7 @@ func (p *place) open() bool {
 	if p.rows {
 		return p.items.open()
 	}
-	if !p.refuse && (p.described || len(p.uses) == 0 && p.items == nil && p.at == nil && (p.types == 0 || p.types&typeObject != 0)) {
+	if !p.closed && (p.described || len(p.uses) == 0 && p.items == nil && p.at == nil && (p.types == 0 || p.types&typeObject != 0)) {
 		return true
 	}
 	for _, child := range p.props {

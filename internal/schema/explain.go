@@ -122,7 +122,7 @@ func (f *Failure) sentence() string {
 	case failMap:
 		return f.quote() + " is not in the column's map"
 	case failRows:
-		return fmt.Sprintf("more than %d readings in one payload", MaxRows)
+		return fmt.Sprintf("more than %d readings in one payload", f.Plan.maxRows())
 	case failLibrary:
 		return libraryText(f.library)
 	case failWhen, failNoWhen:

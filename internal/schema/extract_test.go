@@ -223,6 +223,11 @@ payload:
 			{`{"ts":1000,"a":"text","b":"q"}`, "unrepresentable: a: \"text\" does not fit the type of its column"},
 			{`{"ts":1000,"a":1,}`, "malformed: a name in double quotes must stand at byte 17"},
 		}},
+		{"LongEnums", "unknown: drop\npayload: {properties: {s: {enum: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, 1, \"1\"]}}}\n", "s:json", []step{
+			{`{"s":"q"}`, `s="q"`}, {`{"s":1.0}`, `s=1.0`}, {`{"s":"1"}`, `s="1"`},
+			{`{"s":"r"}`, `invalid: s: "r" is not one of "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", …`},
+			{`{"s":[]}`, `invalid: s: [] is not one of "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", …`},
+		}},
 		{"ManyColumns", manyColumns(130), "", []step{
 			{`{"c0":1,"c64":2,"c129":3}`, "c0=1 c64=2 c129=3"},
 			{`{"c129":3,"c64":2}`, "invalid: c0 is missing"},

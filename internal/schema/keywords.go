@@ -38,13 +38,13 @@ const maxCount = 1 << 30
 // checks; at the first keyword outside of it, slow names the keyword, and the
 // schema is read again for its properties only.
 type schemaReader struct {
-	root    *docNode
-	fast    bool
-	slow    string
-	slowAt  *docNode
-	refs    []string // being followed
-	depth   int
-	inPlace int
+	root   *docNode
+	fast   bool
+	slow   string
+	slowAt *docNode
+	refs   []string // being followed
+	depth  int
+	branch int // within anyOf and its like: what is said may not hold
 }
 
 func (r *schemaReader) leave(n *docNode, keyword string) {
@@ -107,7 +107,7 @@ func (r *schemaReader) read(p *place, n *docNode, at []string) typeMask {
 		case "$id", "$anchor":
 			// Names without references to them decide nothing.
 		default:
-			if slices.Contains(annotations, k.name) || r.check(p, k.name, v) {
+			if slices.Contains(annotations, k.name) || r.check(p, n, k.name, v) {
 				continue
 			}
 			types &= r.beyond(p, n, k.name, v, path)
@@ -166,13 +166,21 @@ func (r *schemaReader) enum(p *place, keyword string, v *docNode) typeMask {
 		}
 		p.checked.checks |= checkEnum
 		p.checked.enum = set
+		if len(set) > 16 {
+			p.checked.texts = map[string]struct{}{}
+			for _, c := range set {
+				if c.kind == typeString {
+					p.checked.texts[c.text] = struct{}{}
+				}
+			}
+		}
 		p.checked.types &^= typeArray | typeObject
 	}
 	return types
 }
 
 // check takes a keyword of the fast set; false says that it is none.
-func (r *schemaReader) check(p *place, keyword string, v *docNode) bool {
+func (r *schemaReader) check(p *place, schema *docNode, keyword string, v *docNode) bool {
 	n := &p.checked
 	var num decimal
 	count := 0
@@ -234,7 +242,10 @@ func (r *schemaReader) check(p *place, keyword string, v *docNode) bool {
 		if v.kind != docBool {
 			return false
 		}
-		p.refuse = p.refuse || v.text == "false" && r.fast
+		if v.text == "false" {
+			p.refuse = r.fast
+			p.closed = p.closed || r.branch == 0 && schema.get("patternProperties") == nil
+		}
 	case "uniqueItems":
 		return v.kind == docBool && v.text == "false"
 	default:
@@ -265,6 +276,8 @@ func (r *schemaReader) beyond(p *place, n *docNode, keyword string, v *docNode, 
 	if r.fast {
 		return typeAny
 	}
+	r.branch++
+	defer func() { r.branch-- }()
 	switch keyword {
 	case "$ref":
 		return r.follow(p, v)

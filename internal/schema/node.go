@@ -61,6 +61,7 @@ type node struct {
 	min, max       bound
 	multiple       multiple
 	enum           []constant
+	texts          map[string]struct{} // the strings of a long enum
 	nulls          []constant
 	minLen, maxLen int
 	pattern        *regexp.Regexp

@@ -20,7 +20,8 @@ type place struct {
 	unit      string
 
 	checked node // types and checks of the fast set
-	refuse  bool // additionalProperties: false
+	refuse  bool // additionalProperties: false, for the plan to check
+	closed  bool // the same, whoever checks it: no unknown property can stand here
 
 	props    []*place
 	names    []string
@@ -150,7 +151,7 @@ func (p *place) finish(keep, strict bool) *node {
 			}
 		}
 	}
-	if len(p.props) > 0 || p.refuse || len(p.required) > 0 {
+	if len(p.props) > 0 || p.described || p.refuse || len(p.required) > 0 {
 		n.object = p.finishObject(keep, strict)
 	}
 	p.finishUses(n)
@@ -161,7 +162,7 @@ func (p *place) finish(keep, strict bool) *node {
 }
 
 func (p *place) finishObject(keep, strict bool) *object {
-	o := &object{refuse: p.refuse, keep: keep && !p.refuse, strict: strict && p.described}
+	o := &object{refuse: p.refuse, keep: keep && !p.closed, strict: strict && p.described}
 	for i, child := range p.props {
 		o.props = append(o.props, newProp(p.names[i], child.finish(keep, strict), child.declared))
 	}

@@ -9,10 +9,10 @@ import (
 // row takes one element of the list of readings. Its values go to a row of their
 // own; those that stand outside of the list are filled in by endRows.
 func (c *Checker) row(item *node, pos int) int {
-	if len(c.rows) >= MaxRows {
+	p := c.plan
+	if len(c.rows) >= p.maxRows() {
 		return c.failAt(failRows, nil, pos)
 	}
-	p := c.plan
 	n, t := len(p.table.Columns), p.payloadTags
 	values, tags, time, timed := c.values, c.tags, c.time, c.timed
 	c.rest, c.rowRest = c.rowRest[:0], c.rest
@@ -41,6 +41,12 @@ func (c *Checker) row(item *node, pos int) int {
 	c.values, c.tags, c.time, c.timed = values, tags, time, timed
 	c.rest, c.rowRest = c.rowRest, c.rest
 	return pos
+}
+
+// maxRows is how many readings one payload may hold: a short payload must not
+// ask for rows of many columns without end.
+func (p *Plan) maxRows() int {
+	return min(MaxRows, maxRowValues/max(1, len(p.table.Columns)))
 }
 
 // endRows completes the rows with what stands outside of their list.

@@ -60,6 +60,27 @@ func NewSet(plans []*Plan) (*Set, Problems) {
 	return s, problems
 }
 
+// CheckFiles compiles documents as if they were one directory, and returns what
+// is wrong with them, alone and together.
+func CheckFiles(paths []string) (*Set, Problems) {
+	var plans []*Plan
+	var problems Problems
+	for _, path := range paths {
+		data, err := readLimited(path)
+		if err != nil {
+			problems = append(problems, Problem{File: path, Message: "cannot be read: " + err.Error()})
+			continue
+		}
+		p, more := Compile(path, data)
+		problems = append(problems, more...)
+		if p != nil {
+			plans = append(plans, p)
+		}
+	}
+	set, more := NewSet(plans)
+	return set, append(problems, more...)
+}
+
 // clash says why a plan cannot stand beside those that are in the set.
 func (s *Set) clash(p *Plan) *Problem {
 	problem := func(message, hint string) *Problem {

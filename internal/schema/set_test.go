@@ -3,10 +3,9 @@ package schema
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // matchFilter is the standard's matching, written plainly (MQTT 5 section 4.7).
@@ -171,6 +170,22 @@ func TestSet(t *testing.T) {
 	})
 }
 
+func TestCheckFilesReportsEveryFile(t *testing.T) {
+	dir := t.TempDir()
+	good, broken, clash := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml"), filepath.Join(dir, "c.yaml")
+	writeFile(t, good, doc("a", 1, "x/+", ""))
+	writeFile(t, broken, doc("b", 0, "y", ""))
+	writeFile(t, clash, doc("c", 1, "x/y", ""))
+	set, problems := CheckFiles([]string{good, broken, clash, filepath.Join(dir, "none.yaml")})
+	var got []string
+	for _, p := range problems {
+		got = append(got, fmt.Sprintf("%s:%d:%d", filepath.Base(p.File), p.Line, p.Column))
+	}
+	if s := strings.Join(got, " "); s != "b.yaml:2:10 none.yaml:0:0 c.yaml:1:1" || len(set.Plans()) != 1 {
+		t.Errorf("%s\n%v", s, problems)
+	}
+}
+
 func TestSeveralPlansOnOneTopic(t *testing.T) {
 	check := func(t *testing.T, r *Route, payload, want string) {
 		t.Helper()
@@ -245,5 +260,4 @@ func TestCompare(t *testing.T) {
 			}
 		})
 	}
-	_ = telemetry.Float
 }

@@ -202,9 +202,12 @@ func (c *Checker) str(n *node, pos int) int {
 
 // textChecks runs every keyword about strings.
 func (c *Checker) textChecks(n *node, text []byte, flags uint, pos int) bool {
-	if n.checks&checkEnum != 0 && !matchText(n.enum, text) {
-		c.failAt(failEnum, n, pos)
-		return false
+	if n.checks&checkEnum != 0 {
+		_, ok := n.texts[string(text)]
+		if !ok && (n.texts != nil || !matchText(n.enum, text)) {
+			c.failAt(failEnum, n, pos)
+			return false
+		}
 	}
 	if n.checks&checkLength != 0 {
 		count := len(text)
