@@ -244,10 +244,7 @@ func (s *Segment) ReadBlock(i int, dst *telemetry.Section, cols []int, received 
 func (b *blockReader) series(dst []telemetry.SeriesRef) {
 	h := &b.sc.heads
 	for i, n := range h.rows {
-		part, ref := dst[:n], telemetry.SeriesRef(h.series[i])
-		for j := range part {
-			part[j] = ref
-		}
+		fill(dst[:n], telemetry.SeriesRef(h.series[i]))
 		dst = dst[n:]
 	}
 }

@@ -89,10 +89,7 @@ func (t transform) flat(v []uint64, base, span uint64) {
 // progression fills v with base, base+step, and so on.
 func (t transform) progression(v []uint64, base, step uint64) {
 	if step == 0 {
-		x := t.one(base)
-		for i := range v {
-			v[i] = x
-		}
+		fill(v, t.one(base))
 		return
 	}
 	switch t.kind {
@@ -108,5 +105,17 @@ func (t transform) progression(v []uint64, base, step uint64) {
 	for i := range v {
 		v[i] = base
 		base += step
+	}
+}
+
+// fill sets every element. Copying what is filled already moves whole cache
+// lines, where a loop moves an element.
+func fill[T any](v []T, x T) {
+	const loop = 16
+	for i := range v[:min(loop, len(v))] {
+		v[i] = x
+	}
+	for n := loop; n < len(v); n *= 2 {
+		copy(v[n:], v[:n])
 	}
 }
