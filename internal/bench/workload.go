@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -323,6 +322,3 @@ func (w *W2) publish(dst, topic, payload []byte, packetID uint16, qos byte, v5 b
 	dst = appendPublishMiddle(dst, packetID, qos, v5)
 	return append(dst, payload...)
 }
-
-// w1Entropy is the entropy of one W1 reading in bytes.
-var w1Entropy = math.Log2(20*30*40) / 8
