@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -680,5 +681,39 @@ func TestAHundredThousandEmptySessionsAreCheap(t *testing.T) {
 	}
 	if len(p.sessions) != 0 {
 		t.Errorf("%d sessions are kept", len(p.sessions))
+	}
+}
+
+func TestATopicCacheThatIsTooSmallChangesNothing(t *testing.T) {
+	for name, bytes := range map[string]int{"NoRoomAtAll": 1, "RoomForAFew": 1<<16 + 1000} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := newTap()
+				r := start(t, st, Config{TopicCacheBytes: bytes, Lanes: 1}, envDoc, taggedDoc)
+				p := r.open("a")
+				random := rand.New(rand.NewPCG(1, 2))
+				want := map[string]bool{}
+				for i := range 1200 {
+					d := random.IntN(300)
+					if i%2 == 0 {
+						p.send(env(d, i, 20))
+						want[fmt.Sprintf("env/d%d d%d %d 20 ok null", d, d, i)] = true
+						continue
+					}
+					p.send(msg(fmt.Sprintf("tagged/g%d", d), fmt.Sprintf(`{"ts":%d,"v":1,"sensor":"s%d"}`, i, d%7)))
+					want[fmt.Sprintf("tagged/g%d g%d s%d %d 1 null", d, d, d%7, i)] = true
+				}
+				p.wait()
+				got := append(st.readings(t, "env"), st.readings(t, "tagged")...)
+				for _, g := range got {
+					if !want[g] {
+						t.Fatalf("stored %q, which nobody sent", g)
+					}
+				}
+				if len(got) != len(want) {
+					t.Errorf("%d readings of %d", len(got), len(want))
+				}
+			})
+		})
 	}
 }
