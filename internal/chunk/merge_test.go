@@ -84,3 +84,25 @@ func benchmarkMerger(b *testing.B, rows int) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(rows), "ns/row")
 }
+
+func BenchmarkMergeSources(b *testing.B) {
+	const parts, each = 4, 100_000
+	g := newW1(100, 700)
+	var segs []*chunk.Segment
+	for range parts {
+		secs := g.sections(each, 5000)
+		segs = append(segs, openSegment(b, segmentOf(b, g.table, chunk.SegmentOptions{Arrivals: arrivalsOf(secs)}, sorted(secs))))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		var sources []chunk.Source
+		for _, s := range segs {
+			sources = append(sources, s.Source())
+		}
+		n := 0
+		if err := chunk.MergeSources(g.table, sources, func(s *telemetry.Section) error { n += s.Rows(); return nil }); err != nil || n != parts*each {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/parts/each, "ns/row")
+}

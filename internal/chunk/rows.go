@@ -1,6 +1,10 @@
 package chunk
 
-import "github.com/weir-telemetry/weir/internal/telemetry"
+import (
+	"slices"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
 
 // resetLike empties dst and gives it the columns of src.
 func resetLike(dst, src *telemetry.Section) {
@@ -41,6 +45,9 @@ func appendValues(dst, src *telemetry.Vector, at, from, to int) {
 			dst.Dict = src.Dict // the same one, grown
 		}
 		dst.Bits = append(dst.Bits, src.Bits[from:to]...)
+		return
+	}
+	if recode(dst, src, from, to) {
 		return
 	}
 	flatten(dst, at)
@@ -107,4 +114,31 @@ func flatten(v *telemetry.Vector, rows int) {
 		v.Ends = append(v.Ends, uint32(len(v.Bytes)))
 	}
 	v.Dict, v.Bits = nil, v.Bits[:0]
+}
+
+// recode appends texts by dictionary to texts by another one, and reports false
+// where joining the two would cost more than plain texts do.
+func recode(dst, src *telemetry.Vector, from, to int) bool {
+	const most = 64
+	if len(dst.Dict) == 0 || len(src.Dict) == 0 || len(src.Dict) > most || len(dst.Dict)*len(src.Dict) > most+4*(to-from) {
+		return false
+	}
+	var codes [most]uint64
+	dict := dst.Dict
+	for i, text := range src.Dict {
+		c := slices.Index(dict, text)
+		if c < 0 {
+			// Others hold the dictionary too: it grows in a copy.
+			c, dict = len(dict), append(slices.Clip(dict), text)
+		}
+		codes[i] = uint64(c)
+	}
+	dst.Dict = dict
+	for _, c := range src.Bits[from:to] {
+		if c >= uint64(len(src.Dict)) {
+			c = 0 // only nulls have no code
+		}
+		dst.Bits = append(dst.Bits, codes[c])
+	}
+	return true
 }
