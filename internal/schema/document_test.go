@@ -69,6 +69,7 @@ on_invalid: ignore
 		{"ACaptureTwice", "e.yaml", "name: t\nversion: 1\ntopic: a/{dev}/{dev}\n", `3:8: topic: "dev" is already a tag (names are the same in SQL if only their case differs; columns: {other_name: {at: …}} gives another)`},
 		{"WordsOfSQL", "e.yaml", "name: order\nversion: 1\ntopic: a\n", `1:7: name: "order" is a word of SQL or kept for Weir`},
 		{"NamesOfViews", "e.yaml", "name: env_v2\nversion: 1\ntopic: a\n", `1:7: name: "env_v2" ends as the views do that Weir makes (names ending in _latest or in _v and a number are kept for them)`},
+		{"NullWithoutQuotes", "e.yaml", head + "payload: {properties: {a: {type: [number, null]}}}\n", `4:43: payload.properties.a.type.1: value must be one of array, boolean, integer, null, number, object, string (the type is written "null", in quotes)`},
 		{"LookAround", "e.yaml", head + "payload: {properties: {a: {type: string, pattern: '(?=a)'}}}\n", "4:51: payload.properties.a.pattern: (?=a) is not valid regex: error parsing regexp: invalid or unsupported Perl syntax: `(?=` (patterns are RE2, without look-around and back references)"},
 		{"AReferenceOutside", "e.yaml", head + "payload: {$ref: 'file:///etc/passwd'}\n", "4:10: payload: the schema cannot be compiled: failing loading \"file:///etc/passwd\": file:///etc/passwd is outside of the document (references must stay within the document)"},
 		{"ATimeThatIsNoNumber", "e.yaml", head + "time: {at: /ts, as: unix_s}\npayload: {properties: {ts: {type: string}}}\n", "4:12: time.at: the payload's schema has no number there (rfc3339 and local:Zone are texts)"},

@@ -57,7 +57,7 @@ func InferFor(name, topic string, samples [][]byte) ([]byte, error) {
 	}
 	doc := []byte(w.b.String())
 	if _, problems := Compile("inferred.yaml", doc); len(problems) > 0 {
-		return doc, telemetry.Errorf(telemetry.CodeInvalid, "infer a schema", "the samples do not fit one table: %w", problems.Err()).
+		return doc, telemetry.Errorf(telemetry.CodeInvalid, "infer a schema", "the samples do not fit one table: %v", problems.Err()).
 			WithHint("the proposal is given all the same; mend it by hand")
 	}
 	return doc, nil

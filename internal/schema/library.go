@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -57,7 +58,7 @@ func (c *compiler) compileLibrary(schema *docNode) *libraryInput {
 	var invalid *jsonschema.SchemaValidationError
 	var verr *jsonschema.ValidationError
 	if errors.As(err, &invalid) && errors.As(invalid.Err, &verr) {
-		c.schemaErrors(schema, verr, map[string]bool{})
+		c.schemaErrors(schema, verr)
 		return nil
 	}
 	c.problem(schema, "payload", "the schema cannot be compiled: "+strings.ReplaceAll(err.Error(), payloadURL, "payload"),
@@ -66,25 +67,39 @@ func (c *compiler) compileLibrary(schema *docNode) *libraryInput {
 }
 
 // schemaErrors reports the innermost errors of a schema against its metaschema,
-// each place once.
-func (c *compiler) schemaErrors(schema *docNode, e *jsonschema.ValidationError, seen map[string]bool) {
-	if len(e.Causes) > 0 {
+// each place once, and no place that holds another: that is an alternative which
+// was not meant.
+func (c *compiler) schemaErrors(schema *docNode, e *jsonschema.ValidationError) {
+	leaves := map[string]*jsonschema.ValidationError{}
+	var collect func(e *jsonschema.ValidationError)
+	collect = func(e *jsonschema.ValidationError) {
 		for _, cause := range e.Causes {
-			c.schemaErrors(schema, cause, seen)
+			collect(cause)
 		}
-		return
+		path := strings.Join(append([]string{"payload"}, e.InstanceLocation...), ".")
+		if len(e.Causes) == 0 && leaves[path] == nil {
+			leaves[path] = e
+		}
 	}
-	path := strings.Join(append([]string{"payload"}, e.InstanceLocation...), ".")
-	message := strings.ReplaceAll(errorText(e), "'", "")
-	if seen[path] {
-		return
+	collect(e)
+	for path, e := range leaves {
+		inner := false
+		for other := range leaves {
+			inner = inner || strings.HasPrefix(other, path+".")
+		}
+		if inner {
+			continue
+		}
+		hint := ""
+		at := schema.at(e.InstanceLocation)
+		if at.kind == docNull && slices.Contains(e.InstanceLocation, "type") {
+			hint = `the type is written "null", in quotes`
+		}
+		if f, ok := e.ErrorKind.(*kind.Format); ok && f.Want == "regex" {
+			hint = "patterns are RE2, without look-around and back references"
+		}
+		c.problem(at, path, strings.ReplaceAll(errorText(e), "'", ""), hint)
 	}
-	seen[path] = true
-	hint := ""
-	if f, ok := e.ErrorKind.(*kind.Format); ok && f.Want == "regex" {
-		hint = "patterns are RE2, without look-around and back references"
-	}
-	c.problem(schema.at(e.InstanceLocation), path, message, hint)
 }
 
 // errorText is the library's sentence about one failed keyword.

@@ -188,7 +188,7 @@ func (r *Registry) load(first bool) error {
 			r.opts.Logger.Error("schemas stay as they are", "dir", r.dir, "err", err)
 		}
 		r.problems = Problems{problem}
-		return telemetry.Errorf(telemetry.CodeUnavailable, "load schemas", "read directory %q: %w", r.dir, err)
+		return telemetry.Errorf(telemetry.CodeUnavailable, "load schemas", "read directory %q: %v", r.dir, err)
 	}
 	changed := first || len(data) != len(r.files) || len(r.problems) > 0
 	for name, d := range data {
