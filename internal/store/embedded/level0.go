@@ -84,11 +84,15 @@ func (c *frameCache) add(f *frame) {
 	}
 }
 
-// drop lets go of frames up to an id, which compaction has replaced.
+// drop lets go of frames that compaction has replaced. A scan that has pinned
+// one reads it from the catalog, where it stays until the scan ends.
 func (c *frameCache) drop(frames []*frame) {
 	gone := make(map[*frame]bool, len(frames))
 	for _, f := range frames {
 		gone[f] = true
+		f.mu.Lock()
+		f.opened, f.blooms = nil, nil
+		f.mu.Unlock()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
