@@ -106,6 +106,7 @@ func writeCSV(w io.Writer, rows *query.Rows) error {
 		buf = appendCSV(buf, []byte(c.Name))
 	}
 	buf = append(buf, '\r', '\n')
+	wrote := false
 	for rows.Next() {
 		b := rows.Batch()
 		for r := range b.Len() {
@@ -129,9 +130,12 @@ func writeCSV(w io.Writer, rows *query.Rows) error {
 				if _, err := w.Write(buf); err != nil {
 					return err
 				}
-				buf = buf[:0]
+				buf, wrote = buf[:0], true
 			}
 		}
+	}
+	if rows.Err() != nil && !wrote {
+		return rows.Err() // so that the caller can still say so in other ways
 	}
 	if _, err := w.Write(buf); err != nil {
 		return err
@@ -194,6 +198,9 @@ func writeJSON(w io.Writer, rows *query.Rows, open, between, end string) error {
 				buf = buf[:0]
 			}
 		}
+	}
+	if rows.Err() != nil && first {
+		return rows.Err()
 	}
 	if rows.Err() == nil && (open != "" || !first) {
 		buf = append(buf, end...)
