@@ -27,10 +27,11 @@ func TestBudget(t *testing.T) {
 				}()
 				synctest.Wait()
 			}
+			b.give(50) // less than the first asks for
 			if b.try(1) {
 				t.Error("nobody overtakes who waits")
 			}
-			b.give(100)
+			b.give(50)
 			for range 5 {
 				order = append(order, <-turn)
 				synctest.Wait()

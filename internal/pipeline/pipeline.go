@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -126,9 +125,20 @@ func (p *Pipeline) Close(ctx context.Context) error {
 		}
 	}
 	if n := p.waiting(); n > 0 {
-		return fmt.Errorf("drain the pipeline: %d messages stay unacknowledged: %w", n, context.Cause(ctx))
+		err := telemetry.Errorf(telemetry.CodeUnavailable, "drain the pipeline", "%d messages stay unacknowledged", n)
+		err.Err = context.Cause(ctx)
+		return err.WithHint("their senders deliver them again")
 	}
 	return nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // closeIntake refuses new bursts and waits for those under way.

@@ -325,6 +325,40 @@ func TestClose(t *testing.T) {
 			}
 		})
 	})
+	t.Run("IsHardWhenTheContextOfRunEnds", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			st := newTap()
+			st.onCommit(func(*seen) error { return telemetry.Errorf(telemetry.CodeUnavailable, "commit", "away") })
+			p := New(Config{}, st, nil)
+			p.SetSchemas(plansOf(t, pulseDoc))
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error)
+			go func() { done <- p.Run(ctx) }()
+			s, err := p.OpenSession(ctx, "src", "a", noAcks{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := pulse(1, 1)
+			for range 3 {
+				if err := s.Begin(ctx); err != nil {
+					t.Fatal(err)
+				}
+				s.Add(&m)
+				s.End()
+				time.Sleep(time.Second)
+			}
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("run returned %v", err)
+			}
+			if err := s.Begin(context.Background()); !errors.Is(err, errStopped) {
+				t.Errorf("begin returned %v", err)
+			}
+			if err := p.Close(context.Background()); err == nil || !strings.Contains(err.Error(), "3 messages stay") {
+				t.Errorf("close returned %v", err)
+			}
+		})
+	})
 	t.Run("LetsWaitingBurstsGo", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := start(t, newTap(), Config{BufferBytes: 100}, envDoc)
@@ -356,7 +390,7 @@ func TestBackPressure(t *testing.T) {
 				p := r.open(fmt.Sprint(k))
 				go func() {
 					n := 0
-					for p.Begin(ctx) == nil {
+					for n < 1000 && p.Begin(ctx) == nil {
 						for range 10 {
 							m := env(k, n+1, 20)
 							m.Token, m.PacketID, m.Size = uint64(n+1), uint16(n+1), len(m.Payload)

@@ -143,6 +143,27 @@ func TestARefusedCommit(t *testing.T) {
 			}
 		})
 	})
+	t.Run("NamesTheTopicAlsoWhenTheCacheHasForgottenIt", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			st := newTap()
+			st.refuseCommit()
+			r := start(t, st, Config{TopicCacheBytes: 1}, envDoc, taggedDoc)
+			p := r.open("a")
+			p.send(env(7, 1, poison), msg("tagged/g1", `{"ts":1,"v":66.6,"sensor":"left"}`))
+			p.wait()
+			var got []string
+			for _, q := range st.quarantined(t) {
+				got = append(got, q.Topic)
+				if q.Topic == "tagged/g1" && !strings.Contains(string(q.Payload), `"tags":{"gateway":"g1","sensor":"left"}`) {
+					t.Errorf("the tags are lost: %s", q.Payload)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, []string{"env/d7", "tagged/g1"}) {
+				t.Errorf("quarantined topics %q", got)
+			}
+		})
+	})
 	t.Run("OfARecordIsDroppedInTheEndAndCounted", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			st := newTap()

@@ -51,6 +51,9 @@ const (
 // record. Filter.Limit bounds the records that are looked at.
 func (p *Pipeline) Replay(ctx context.Context, f store.QuarantineFilter) (ReplayResult, error) {
 	var out ReplayResult
+	if isClosed(p.stopped) {
+		return out, errStopped
+	}
 	select {
 	case p.replaying <- struct{}{}:
 	case <-ctx.Done():
