@@ -55,8 +55,9 @@ func (c *Checker) trim() {
 
 // seenName is a name that the plan does not know, kept to find it twice.
 type seenName struct {
-	hash       uint64
 	start, end int // in the payload, between the quotes
+	escaped    bool
+	hash       uint64 // only where there are many
 }
 
 // NewChecker returns a Checker for the use of one goroutine at a time.

@@ -41,7 +41,6 @@ type compiler struct {
 	plan  *Plan
 	table *telemetry.Table
 
-	tagPlaces    []*place
 	columnPlaces []*place // parallel to table.Columns; nil for _rest
 	inner        map[*place]bool
 	loader       jsonschema.URLLoader // of references out of the document; nil refuses them

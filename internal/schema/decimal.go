@@ -202,8 +202,25 @@ func newMultiple(d decimal) (multiple, bool) {
 	return multiple{mant: m, exp: d.exp - len(d.digits), text: d.text}, true
 }
 
-// divides reports whether the literal is an integer times the divisor.
-func (m *multiple) divides(lit []byte) bool {
+// divides reports whether the scanned number is an integer times the divisor.
+func (m *multiple) divides(mant uint64, exp int, flags uint, lit []byte) bool {
+	if mant == 0 {
+		return true
+	}
+	if shift := exp - m.exp; flags&numTrunc == 0 && shift < 20 {
+		for ; shift < 0; shift++ {
+			if mant%10 != 0 {
+				return false
+			}
+			mant /= 10
+		}
+		return mulAddMod(mant%m.mant, pow10u[shift], 0, m.mant) == 0
+	}
+	return m.dividesLong(lit)
+}
+
+// dividesLong is divides for any count of digits.
+func (m *multiple) dividesLong(lit []byte) bool {
 	s := normalize(lit)
 	if s.zero {
 		return true

@@ -144,15 +144,15 @@ type object struct {
 
 // prop is one property that the plan knows by name.
 type prop struct {
-	key        string // "name": as it stands in a payload without spaces; empty if its name needs escapes
 	mask       uint64 // of the key's first eight bytes
-	head, tail uint64
-	name       string
+	head, tail uint64 // the key's first and last eight bytes
+	key        string // "name": as it stands in a payload without spaces; empty if its name needs escapes
 	node       *node
-	declared   bool // in the schema's properties
 	plain      bool // its value goes to its node without further ado
+	declared   bool // in the schema's properties
 	rest       bool // named only as required: what stands there goes to _rest
-	restKey    string
+	name       string
+	restKey    string // as key, with escapes if need be
 }
 
 func newProp(name string, n *node, declared bool) prop {

@@ -193,7 +193,7 @@ func isDigit(c byte) bool { return c-'0' <= 9 }
 func toFloat(mant uint64, exp int, flags uint, lit []byte) float64 {
 	if mant < 1<<53 && flags&numTrunc == 0 {
 		// Clinger: both operands are exact, so that the one operation rounds.
-		f := float64(mant)
+		f := float64(int64(mant)) // one instruction, unlike from uint64
 		switch {
 		case exp == 0:
 		case exp < 0 && exp >= -22:

@@ -95,7 +95,10 @@ func TestNumber(t *testing.T) {
 				}
 			}
 			if mul, ok := newMultiple(d); ok {
-				if got, want := mul.divides([]byte(a)), new(big.Rat).Quo(x, y).IsInt(); got != want {
+				if fast, slow := mul.divides(m, e, fl, []byte(a)), mul.dividesLong([]byte(a)); fast != slow {
+					t.Fatalf("%s is a multiple of %s: %v and %v", a, b, fast, slow)
+				}
+				if got, want := mul.dividesLong([]byte(a)), new(big.Rat).Quo(x, y).IsInt(); got != want {
 					t.Fatalf("%s is a multiple of %s: %v, big.Rat says %v", a, b, got, want)
 				}
 			}

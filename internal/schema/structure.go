@@ -123,7 +123,7 @@ func (c *Checker) lookUp(n *node, last, pos int) (prop, next int) {
 	}
 	i := n.object.find(name)
 	if i < 0 {
-		return -1, c.unknown(n, keyAt, nameEnd, pos, name)
+		return -1, c.unknown(n, keyAt, nameEnd, pos, flags&strEscape != 0)
 	}
 	n.object.follow[last].Store(uint32(i))
 	return i, pos
@@ -210,12 +210,12 @@ func (c *Checker) nested(k *prop, pos int) int {
 }
 
 // unknown takes a member whose name the plan does not know.
-func (c *Checker) unknown(n *node, nameAt, nameEnd, pos int, name []byte) int {
+func (c *Checker) unknown(n *node, nameAt, nameEnd, pos int, escaped bool) int {
 	o := n.object
 	if o.refuse || o.strict {
 		return c.failAt(failUnknown, n, nameAt)
 	}
-	c.names = append(c.names, seenName{hash: maphash.Bytes(c.seed, name), start: nameAt + 1, end: nameEnd - 1})
+	c.names = append(c.names, seenName{start: nameAt + 1, end: nameEnd - 1, escaped: escaped})
 	end := c.skip(pos)
 	if end >= 0 && o.keep {
 		c.rest = append(c.rest, c.p[nameAt:nameEnd]...)
@@ -229,18 +229,18 @@ func (c *Checker) unknown(n *node, nameAt, nameEnd, pos int, name []byte) int {
 // duplicate returns where a name stands that is in c.names[base:] twice, or -1.
 func (c *Checker) duplicate(base int) int {
 	names := c.names[base:]
-	if len(names) < 2 {
-		return -1
-	}
 	if len(names) <= 8 {
 		for i := 1; i < len(names); i++ {
 			for j := range i {
-				if names[i].hash == names[j].hash && c.sameName(names[i], names[j]) {
+				if c.sameName(&names[i], &names[j]) {
 					return names[i].start - 1
 				}
 			}
 		}
 		return -1
+	}
+	for i := range names {
+		names[i].hash = maphash.Bytes(c.seed, c.nameText(&names[i]))
 	}
 	slices.SortFunc(names, func(a, b seenName) int {
 		switch {
@@ -253,7 +253,7 @@ func (c *Checker) duplicate(base int) int {
 	})
 	for i := 1; i < len(names); i++ {
 		for j := i - 1; j >= 0 && names[j].hash == names[i].hash; j-- {
-			if c.sameName(names[i], names[j]) {
+			if c.sameName(&names[i], &names[j]) {
 				return names[i].start - 1
 			}
 		}
@@ -261,8 +261,19 @@ func (c *Checker) duplicate(base int) int {
 	return -1
 }
 
-func (c *Checker) sameName(a, b seenName) bool {
-	return string(c.text(c.p[a.start:a.end])) == string(c.text(c.p[b.start:b.end]))
+func (c *Checker) nameText(n *seenName) []byte {
+	raw := c.p[n.start:n.end]
+	if n.escaped {
+		return c.text(raw)
+	}
+	return raw
+}
+
+func (c *Checker) sameName(a, b *seenName) bool {
+	if !a.escaped && !b.escaped && a.end-a.start != b.end-b.start {
+		return false
+	}
+	return string(c.nameText(a)) == string(c.nameText(b))
 }
 
 // name scans the name at pos and returns where its string ends, -1 for a failure.
@@ -292,16 +303,11 @@ func (c *Checker) colon(pos int) int {
 	return skipSpace(p, pos+1)
 }
 
-// text is the text of a scanned string.
+// text is the text of a scanned string that has escapes.
 func (c *Checker) text(raw []byte) []byte {
-	for _, b := range raw {
-		if b == '\\' {
-			start := len(c.arena)
-			c.arena = appendUnescaped(c.arena, raw)
-			return c.arena[start:len(c.arena):len(c.arena)]
-		}
-	}
-	return raw
+	start := len(c.arena)
+	c.arena = appendUnescaped(c.arena, raw)
+	return c.arena[start:len(c.arena):len(c.arena)]
 }
 
 // array takes the list that opens at pos.
@@ -411,11 +417,7 @@ func (c *Checker) skipObject(pos int) int {
 		if nameEnd < 0 {
 			return -1
 		}
-		name := p[pos+1 : nameEnd-1]
-		if flags&strEscape != 0 {
-			name = c.text(name)
-		}
-		c.names = append(c.names, seenName{hash: maphash.Bytes(c.seed, name), start: pos + 1, end: nameEnd - 1})
+		c.names = append(c.names, seenName{start: pos + 1, end: nameEnd - 1, escaped: flags&strEscape != 0})
 		if pos = c.colon(nameEnd); pos < 0 {
 			return -1
 		}

@@ -41,7 +41,7 @@ func (c *Checker) number(n *node, pos int) int {
 		// What most values are: a float column, with or without bounds.
 		var f float64
 		if mant < 1<<53 && exp <= 0 && exp >= -22 && flags&numTrunc == 0 {
-			if f = float64(mant); exp != 0 {
+			if f = float64(int64(mant)); exp != 0 {
 				f /= pow10f[-exp]
 			}
 			if flags != 0 {
@@ -153,7 +153,7 @@ func (c *Checker) numberChecks(n *node, mant uint64, exp int, flags uint, pos, e
 		c.failBounds(n, pos)
 		return false
 	}
-	if n.checks&checkMultiple != 0 && !n.multiple.divides(lit) {
+	if n.checks&checkMultiple != 0 && !n.multiple.divides(mant, exp, flags, lit) {
 		c.failAt(failMultiple, n, pos)
 		return false
 	}
@@ -173,9 +173,7 @@ func (c *Checker) str(n *node, pos int) int {
 	}
 	text := p[pos+1 : end]
 	if flags&strEscape != 0 {
-		start := len(c.arena)
-		c.arena = appendUnescaped(c.arena, text)
-		text = c.arena[start:len(c.arena):len(c.arena)]
+		text = c.text(text)
 	}
 	if n.checks&checkNulls != 0 && matchText(n.nulls, text) {
 		return c.takeNull(n, pos, end+1)
