@@ -45,7 +45,7 @@ type reader struct {
 	busy     bool   // the last read filled the buffer
 	pass     []byte // for mochi, as it reads on
 	now      int64  // time of the last read, unix nanoseconds
-	deadline int64  // when the read deadline was set
+	deadline int64  // when the read deadline was set, 0: that for CONNECT holds
 
 	version  wire.Version
 	phase    phase
@@ -231,11 +231,11 @@ func (c *conn) fill() error {
 	if err := c.awaitRoom(); err != nil {
 		return err
 	}
+	c.refreshDeadline()
 	n, err := c.read()
 	if n > 0 {
 		c.b.stats.bytesIn.Add(uint64(n))
 		c.now = time.Now().UnixNano()
-		c.refreshDeadline()
 		return c.resumeReading()
 	}
 	switch {
@@ -308,17 +308,23 @@ func (c *conn) park() {
 	}
 }
 
-// refreshDeadline moves the read deadline, at most a few times per keep alive.
+// refreshDeadline moves the read deadline, at most a few times per keep alive. The
+// silence of a client counts from when its bytes are waited for: while the sink
+// had no room, it may have sent what was not read.
 func (c *conn) refreshDeadline() {
-	if c.phase != connected || c.now-c.deadline < int64(c.keep/16) && c.deadline != 0 {
+	if c.phase != connected || c.keep == 0 && c.deadline != 0 {
 		return
 	}
-	c.deadline = c.now
+	now := time.Now()
+	if now.UnixNano()-c.deadline < int64(c.keep/16) {
+		return
+	}
+	c.deadline = now.UnixNano()
 	if c.keep == 0 {
 		_ = c.nc.SetReadDeadline(time.Time{})
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Unix(0, c.now).Add(c.keep))
+	_ = c.nc.SetReadDeadline(now.Add(c.keep))
 }
 
 // fail ends the connection for a reason: an MQTT 5 client that broke the standard

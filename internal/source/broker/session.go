@@ -55,8 +55,6 @@ func (b *Broker) establish(c *conn) error {
 	}
 	c.session = s
 	c.phase = connected
-	c.deadline = 0
-	c.refreshDeadline()
 	c.owner.Store(s)
 	s.attach(c)
 	b.stats.connects.Add(1)

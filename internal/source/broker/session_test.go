@@ -144,6 +144,28 @@ func TestKeepAliveEndsASilentConnection(t *testing.T) {
 	})
 }
 
+func TestBackPressureDoesNotLookLikeSilence(t *testing.T) {
+	sink := newFakeSink(t)
+	b := start(t, sink)
+	c := dial(t, b, wire.V5, "device", func(p *wire.Connect) { p.KeepAlive = 1 })
+	sink.set(func() { sink.full = true })
+	c.publish(wire.Publish{Topic: []byte("a"), QoS: 1, PacketID: 1})
+	sink.awaitEvent("open broker:device")
+	for range 4 { // it speaks in time, and nobody reads it
+		time.Sleep(500 * time.Millisecond)
+		c.write(wire.AppendPingreq(nil))
+	}
+	sink.set(func() { sink.full = false })
+	answers := map[wire.PacketType]int{}
+	for range 5 {
+		first, _ := c.next()
+		answers[wire.PacketType(first>>4)]++
+	}
+	if answers[wire.PUBACK] != 1 || answers[wire.PINGRESP] != 4 {
+		t.Errorf("answers %v", answers)
+	}
+}
+
 func TestTheServerSetsTheKeepAlive(t *testing.T) {
 	sink := newFakeSink(t)
 	b := start(t, sink, func(c *Config) { c.MaxKeepAlive = 30 * time.Second })
