@@ -110,7 +110,7 @@ func bomb() string {
 
 func TestDocumentsInJSONAndYAMLAreTheSame(t *testing.T) {
 	yaml := mustCompile(t, envSchema)
-	json, problems := Compile("env.json", []byte(`{
+	const text = `{
 	"name": "env", "version": 1, "topic": "plants/{plant}/lines/{line}/devices/{device}/env",
 	"time": {"at": "/ts", "as": "unix_ms"},
 	"payload": {"type": "object", "required": ["ts", "temperature"], "properties": {
@@ -118,9 +118,17 @@ func TestDocumentsInJSONAndYAMLAreTheSame(t *testing.T) {
 		"humidity": {"type": "number", "minimum": 0, "maximum": 100, "x-unit": "%RH"},
 		"pressure": {"type": "number", "x-unit": "hPa"}, "battery": {"type": "number", "minimum": 0, "x-unit": "V"},
 		"status": {"type": "string", "enum": ["ok", "warn", "fail"]}}}
-}`))
+}`
+	json, problems := Compile("env.json", []byte(text))
 	if json == nil {
 		t.Fatal(problems)
+	}
+	// A store gives documents back without the name of their file.
+	if p, problems := Compile("env", []byte(text)); p == nil {
+		t.Error(problems)
+	}
+	if p, problems := Compile("env.yaml", []byte("{name: t, version: 1, topic: t}")); p == nil {
+		t.Error(problems)
 	}
 	if a, b := fmt.Sprint(*yaml.Table()), fmt.Sprint(*json.Table()); a != b {
 		t.Errorf("%s\n%s", a, b)

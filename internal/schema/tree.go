@@ -124,7 +124,9 @@ func (r *treeReader) problem(line, col int, message, hint string) {
 	r.problems = append(r.problems, Problem{File: r.file, Line: line, Column: col, Message: message, Hint: hint})
 }
 
-// readTree parses a document: strict JSON if its file is named .json, else YAML.
+// readTree parses a document: strict JSON if its file is named .json, else YAML,
+// which JSON is too, but for the tabs that it may be indented by. So what begins
+// as JSON and is JSON is read as such.
 func readTree(file string, data []byte) (*docNode, Problems) {
 	r := &treeReader{file: file, anchors: map[string]ast.Node{}, open: map[string]bool{}}
 	if len(data) > MaxDocument {
@@ -134,6 +136,12 @@ func readTree(file string, data []byte) (*docNode, Problems) {
 	if strings.HasSuffix(strings.ToLower(file), ".json") {
 		j := jsonTree{treeReader: r, p: data}
 		return j.document(), r.problems
+	}
+	if at := skipSpace(data, 0); at < len(data) && data[at] == '{' {
+		j := jsonTree{treeReader: &treeReader{file: file}, p: data}
+		if n := j.document(); len(j.problems) == 0 {
+			return n, nil
+		}
 	}
 	f, err := parser.ParseBytes(data, 0)
 	if err != nil {
