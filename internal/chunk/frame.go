@@ -132,12 +132,12 @@ func (f *Frame) readDirectory(r *reader, at int) {
 	sections := r.size(len(r.b))
 	for range sections {
 		var m FrameMeta
-		m.TableID = uint32(r.size(1<<32 - 1))
+		m.TableID = r.number32()
 		m.Rows = r.size(MaxFrameRows)
 		m.MinTime = r.varint()
 		m.MaxTime = m.MinTime + int64(r.uvarint())
-		m.MinSeries = telemetry.SeriesRef(r.size(1<<32 - 1))
-		m.MaxSeries = m.MinSeries + telemetry.SeriesRef(r.size(1<<32-1))
+		m.MinSeries = telemetry.SeriesRef(r.number32())
+		m.MaxSeries = m.MinSeries + telemetry.SeriesRef(r.number32())
 		columns := r.size(min(MaxColumns, len(r.b)))
 		for _, t := range r.bytes(columns) {
 			if t < byte(telemetry.Float) || t > byte(telemetry.JSON) {

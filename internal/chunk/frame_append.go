@@ -166,7 +166,7 @@ func checkSection(op string, sec *telemetry.Section) error {
 			}
 			continue
 		}
-		if len(c.Ends) < rows || len(c.Bytes) > math.MaxUint32 {
+		if len(c.Ends) < rows || uint64(len(c.Bytes)) > math.MaxUint32 {
 			return refuse("column %d has %d texts for %d rows", i, len(c.Ends), rows)
 		}
 		last := uint32(0)

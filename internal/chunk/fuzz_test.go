@@ -32,7 +32,7 @@ func sampleSection(rows int) *telemetry.Section {
 		if values[4].Null {
 			values[4].Text = nil
 		}
-		sec.AppendRow(telemetry.SeriesRef(i/100), int64(1_750_000_000_000_000_000)+int64(i%100)*1_000_000_000, int64(1_750_000_001_000_000_000+i/10), values)
+		sec.AppendRow(telemetry.SeriesRef(i/100), int64(1_750_000_000_000_000_000)+int64(i%100)*1_000_000_000, 1_750_000_001_000_000_000+int64(i/10), values)
 	}
 	return sec
 }

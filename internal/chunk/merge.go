@@ -36,6 +36,7 @@ type Merger struct {
 	received [][]uint64   // by section
 	moves    []move
 	slots    []slot // by series, while sorting
+	dense    bool   // slots are indexed by the distance from lo, else as runs are
 	inverse  []uint32
 	out      telemetry.Section
 
@@ -176,7 +177,7 @@ func (m *Merger) Source() Source {
 // slotOf finds the slot of a series: by its number, because refs are dense, or by
 // search where they are few and far apart.
 func (m *Merger) slotOf(ref telemetry.SeriesRef) *slot {
-	if len(m.slots) == m.span() {
+	if m.dense {
 		return &m.slots[ref-m.lo]
 	}
 	i, _ := slices.BinarySearchFunc(m.runs, ref, func(r mergeRun, ref telemetry.SeriesRef) int {
@@ -185,18 +186,20 @@ func (m *Merger) slotOf(ref telemetry.SeriesRef) *slot {
 	return &m.slots[i]
 }
 
-func (m *Merger) span() int {
+// span is how many refs lie from the least to the greatest: up to 2^32.
+func (m *Merger) span() int64 {
 	if m.rows == 0 {
 		return 0
 	}
-	return int(int64(m.hi)-int64(m.lo)) + 1
+	return int64(m.hi) - int64(m.lo) + 1
 }
 
 // plan counts the rows of each series and divides the series into buckets.
 func (m *Merger) plan() {
 	m.runs, m.buckets = m.runs[:0], m.buckets[:0]
-	if m.span() <= max(8*m.rows, 1<<20) {
-		m.slots = grow(m.slots, m.span())
+	m.dense = m.span() <= int64(max(8*m.rows, 1<<20))
+	if m.dense {
+		m.slots = grow(m.slots, int(m.span()))
 		clear(m.slots)
 		for p := range m.parts {
 			part := &m.parts[p]

@@ -3,6 +3,7 @@ package chunk
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math"
 	"math/bits"
 	"sync"
 
@@ -111,6 +112,16 @@ func (r *reader) size(limit int) int {
 		return 0
 	}
 	return int(v)
+}
+
+// number32 reads a uvarint of 32 bits.
+func (r *reader) number32() uint32 {
+	v := r.uvarint()
+	if v > math.MaxUint32 {
+		r.fail(errLimit)
+		return 0
+	}
+	return uint32(v)
 }
 
 func (r *reader) bytes(n int) []byte {

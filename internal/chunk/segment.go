@@ -153,7 +153,7 @@ func readTable(r *reader) *telemetry.Table {
 
 func (s *Segment) readFooter(b []byte) error {
 	r := reader{b: b}
-	s.meta.TableID = uint32(r.size(1<<32 - 1))
+	s.meta.TableID = r.number32()
 	s.table = readTable(&r)
 	rows := r.uvarint()
 	// A block takes at least 16 bytes of the file, which bounds what is
