@@ -29,12 +29,14 @@ func AppendFrame(dst []byte, secs []FrameSection, o FrameOptions) ([]byte, error
 		if len(sec.Duplicates) > 0 {
 			sec = w.s.withoutDuplicates(sec)
 		}
-		for from := 0; from < sec.Rows(); from += MaxFrameRows {
+		for from := 0; from < sec.Rows(); {
 			part := sec
-			if sec.Rows() > MaxFrameRows {
-				part = slice(sec, from, min(from+MaxFrameRows, sec.Rows()))
+			to := fit(sec, from, min(from+MaxFrameRows, sec.Rows()), maxText)
+			if from > 0 || to < sec.Rows() {
+				part = slice(sec, from, to)
 			}
 			w.section(secs[i].TableID, part)
+			from = to
 		}
 	}
 	return w.appendTo(dst), nil
@@ -159,6 +161,11 @@ func checkSection(op string, sec *telemetry.Section) error {
 			continue
 		}
 		if c.Dict != nil {
+			for _, text := range c.Dict {
+				if len(text) > maxText {
+					return refuse("column %d has a text of %d bytes, more than %d", i, len(text), maxText)
+				}
+			}
 			for row, code := range c.Bits[:rows] {
 				if code >= uint64(len(c.Dict)) && !c.Nulls.Get(row) {
 					return refuse("column %d has code %d in a dictionary of %d", i, code, len(c.Dict))
@@ -173,6 +180,9 @@ func checkSection(op string, sec *telemetry.Section) error {
 		for _, end := range c.Ends[:rows] {
 			if end < last || int(end) > len(c.Bytes) {
 				return refuse("column %d has a text that ends at %d, after %d", i, end, last)
+			}
+			if end-last > maxText {
+				return refuse("column %d has a text of %d bytes, more than %d", i, end-last, maxText)
 			}
 			last = end
 		}

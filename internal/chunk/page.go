@@ -281,6 +281,15 @@ func (s *scratch) openPage(stored []byte, e entry, at place) ([]byte, error) {
 	if e.raw == 0 {
 		return stored, nil
 	}
+	// The frame says its size, and the decoder holds it to that: a page that
+	// promises little cannot grow while it is read.
+	var h zstd.Header
+	if err := h.Decode(stored); err != nil {
+		return nil, err
+	}
+	if !h.HasFCS || h.FrameContentSize != uint64(e.raw) {
+		return nil, errLimit
+	}
 	if cap(s.squeezed) < e.raw {
 		s.squeezed = make([]byte, 0, e.raw)
 	}

@@ -302,3 +302,48 @@ func TestStatisticsOfDecimalsAreExact(t *testing.T) {
 		at += s.Blocks()[i].Rows
 	}
 }
+
+func TestLongTextsAreSplitOrRefused(t *testing.T) {
+	table := &telemetry.Table{Name: "t", Columns: []telemetry.Column{{Name: "s", Type: telemetry.JSON}}}
+	text := func(n int, seed byte) []byte {
+		b := make([]byte, n)
+		x := uint32(seed) + 1
+		for i := range b {
+			x = x*1664525 + 1013904223
+			b[i] = 'a' + byte(x>>28)
+		}
+		return b
+	}
+	sec := &telemetry.Section{}
+	sec.Reset(table)
+	for i := range 7 {
+		sec.AppendRow(1, int64(i), 0, []telemetry.Value{{Text: text(3_000_000+i, byte(i))}})
+	}
+	f, err := chunk.OpenFrame(frameOf(t, sec), chunk.FrameOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.Sections()); n != 2 {
+		t.Errorf("21 MB of text make %d sections", n)
+	}
+	m := chunk.NewMerger(table)
+	for i := range f.Sections() {
+		part := &telemetry.Section{}
+		if _, err := f.ReadSection(i, part, table, []int{0}, true); err != nil {
+			t.Fatal(err)
+		}
+		m.Add(part)
+	}
+	same(t, drain(t, table, m.Merge), sec)
+	s := openSegment(t, segmentOf(t, table, chunk.SegmentOptions{}, sec))
+	if n := len(s.Blocks()); n < 3 {
+		t.Errorf("21 MB of text make %d blocks", n)
+	}
+	same(t, readSegment(t, s), sec)
+
+	sec.Reset(table)
+	sec.AppendRow(1, 0, 0, []telemetry.Value{{Text: text(17<<20, 0)}})
+	if _, err := chunk.AppendFrame(nil, []chunk.FrameSection{{Section: sec}}, chunk.FrameOptions{}); telemetry.CodeOf(err) != telemetry.CodeRefused {
+		t.Error("17 MB in one text:", err)
+	}
+}

@@ -142,3 +142,52 @@ func recode(dst, src *telemetry.Vector, from, to int) bool {
 	}
 	return true
 }
+
+// fit returns how many rows from a row on hold at most budget bytes of text in
+// every column: at least one, at most up to and without to.
+func fit(sec *telemetry.Section, from, to, budget int) int {
+	for i := range sec.Columns {
+		v := &sec.Columns[i]
+		if !v.Type.Textual() {
+			continue
+		}
+		if v.Dict != nil {
+			to = fitDict(v, from, to, budget)
+			continue
+		}
+		start := 0
+		if from > 0 {
+			start = int(v.Ends[from-1])
+		}
+		if int(v.Ends[to-1])-start > budget {
+			n, _ := slices.BinarySearchFunc(v.Ends[from:to], start+budget, func(end uint32, most int) int {
+				if int(end) <= most {
+					return -1
+				}
+				return 1
+			})
+			to = from + max(n, 1)
+		}
+	}
+	return to
+}
+
+func fitDict(v *telemetry.Vector, from, to, budget int) int {
+	longest := 0
+	for _, text := range v.Dict {
+		longest = max(longest, len(text))
+	}
+	if int64(longest)*int64(to-from) <= int64(budget) {
+		return to
+	}
+	size := 0
+	for i := from; i < to; i++ {
+		if !v.Nulls.Get(i) {
+			size += len(v.Dict[v.Bits[i]])
+		}
+		if size > budget {
+			return max(i, from+1)
+		}
+	}
+	return to
+}

@@ -137,6 +137,7 @@ func (w *SegmentWriter) Append(sec *telemetry.Section) error {
 		w.err = w.check(sec)
 	}
 	rows := sec.Rows()
+	wordy := w.err == nil && w.wordy(sec)
 	for from := 0; from < rows && w.err == nil; {
 		ref := sec.Series[from]
 		to := from + 1
@@ -155,15 +156,34 @@ func (w *SegmentWriter) Append(sec *telemetry.Section) error {
 		}
 		for from < to && w.err == nil {
 			n := min(to-from, w.opts.BlockRows-w.buf.Rows())
+			if wordy {
+				n = fit(sec, from, from+n, blockText) - from
+			}
 			appendRows(&w.buf, sec, from, from+n)
 			from += n
-			if w.buf.Rows() >= w.opts.BlockRows {
+			if w.buf.Rows() >= w.opts.BlockRows || wordy && fit(&w.buf, 0, w.buf.Rows(), blockText) < w.buf.Rows() {
 				w.flush()
 				w.runFrom = 0
 			}
 		}
 	}
 	return w.err
+}
+
+// wordy reports whether the texts of sec may fill a block before its rows do.
+func (w *SegmentWriter) wordy(sec *telemetry.Section) bool {
+	for i := range sec.Columns {
+		v, held := &sec.Columns[i], &w.buf.Columns[i]
+		if len(v.Bytes)+len(held.Bytes) > blockText {
+			return true
+		}
+		for _, text := range v.Dict {
+			if len(text) > blockText/w.opts.BlockRows {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *SegmentWriter) check(sec *telemetry.Section) error {
