@@ -48,6 +48,7 @@ type Broker struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	live     map[string]*conn    // the connection that owns a client id
+	claims   map[string]*conn    // the connection that waits for a client id
 	sessions map[string]*session // by client id
 }
 
@@ -66,6 +67,7 @@ func New(cfg Config, sink telemetry.Sink, logger *slog.Logger) (*Broker, error) 
 		log:      logger,
 		conns:    map[*conn]struct{}{},
 		live:     map[string]*conn{},
+		claims:   map[string]*conn{},
 		sessions: map[string]*session{},
 	}
 	b.fan = newFanout(b)

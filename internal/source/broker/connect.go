@@ -127,25 +127,42 @@ func (c *conn) refuseConnect(err error) {
 
 // takeOver makes c the owner of its client id: a connection that has it is told so,
 // and ends wholly, its session of the sink closed, before this one goes on
-// [MQTT-3.1.4-3].
+// [MQTT-3.1.4-3]. Of several that wait for it the latest gets it.
 func (b *Broker) takeOver(c *conn) error {
-	for {
-		b.mu.Lock()
-		old := b.live[c.clientID]
-		if old == nil {
-			b.live[c.clientID] = c
-			b.mu.Unlock()
-			return nil
-		}
-		b.mu.Unlock()
-		b.stats.takeovers.Add(1)
-		old.disconnect(wire.SessionTakenOver)
-		select {
-		case <-old.done:
-		case <-c.ctx.Done():
-			return errClosed
-		}
+	id := c.clientID
+	b.mu.Lock()
+	old, waiting := b.live[id], b.claims[id]
+	if old == nil {
+		b.live[id] = c
+		delete(b.claims, id)
+	} else {
+		b.claims[id] = c
 	}
+	b.mu.Unlock()
+	if waiting != nil {
+		b.stats.takeovers.Add(1)
+		_ = waiting.Close()
+	}
+	if old == nil {
+		return nil
+	}
+	b.stats.takeovers.Add(1)
+	old.disconnect(wire.SessionTakenOver)
+	select {
+	case <-old.done:
+	case <-c.ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.claims[id] != c {
+		return errClosed
+	}
+	delete(b.claims, id)
+	if c.closing.Load() || b.live[id] != nil {
+		return errClosed
+	}
+	b.live[id] = c
+	return nil
 }
 
 // connack completes mochi's CONNACK with what only the wrapper knows.

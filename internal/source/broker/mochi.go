@@ -82,9 +82,9 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, _ error, expire bool) {
 func (h *hook) OnClientExpired(cl *mqtt.Client) {
 	h.b.server.UnsubscribeClient(cl)
 	h.b.mu.Lock()
-	s := h.b.sessions[cl.ID]
+	s, back := h.b.sessions[cl.ID], h.b.live[cl.ID] != nil
 	h.b.mu.Unlock()
-	if s != nil {
+	if s != nil && !back { // a client that comes back this moment has its say about the session
 		h.b.endSession(s)
 	}
 }
