@@ -78,7 +78,8 @@ func describeBreaks(breaks []schema.Break) []string {
 	return lines
 }
 
-// brokenName is the table of a version that breaks with the ones before it.
+// brokenName is the table of a version that breaks with the ones before it. The
+// compiler keeps such names for it: no schema can be called so.
 func brokenName(p *schema.Plan) string { return fmt.Sprintf("%s_v%d", p.Name(), p.Version()) }
 
 // place finds the table of a plan and records it there, or says what it breaks.
@@ -167,24 +168,15 @@ func (g *gate) family(ctx context.Context, name string) ([]member, error) {
 	}
 	var family []member
 	for _, r := range records {
-		// "env_v2" may be a table of the schema env or a schema of its own: the
-		// document knows.
 		if r.Table.Name != name && !strings.HasPrefix(r.Table.Name, name+"_v") {
 			continue
 		}
 		plan, problems := schema.Compile(r.Table.Name, r.Document)
 		if len(problems) > 0 {
-			if r.Table.Name != name {
-				continue
-			}
 			return nil, telemetry.Errorf(telemetry.CodeDamaged, "approve schema",
 				"the recorded document of %s version %d does not compile any more: %v", r.Table.Name, r.Table.Version, problems)
 		}
-		if plan.Name() != name {
-			if r.Table.Name == name {
-				return nil, telemetry.Errorf(telemetry.CodeConflict, "approve schema",
-					"the table %s belongs to the schema %s", name, plan.Name()).WithHint("choose another name")
-			}
+		if plan.Name() != name { // "a_vent" is no version of "a"
 			continue
 		}
 		family = append(family, member{plan.WithTable(r.Table.Name), r.Table.Name})
@@ -208,14 +200,6 @@ func (g *gate) accept(ctx context.Context, file string, document []byte, breakin
 	if len(breaks) > 0 {
 		if !breaking {
 			return nil, refusal(p, breaks)
-		}
-		family, err := g.family(ctx, brokenName(p))
-		if err == nil && len(family) > 0 {
-			err = telemetry.Errorf(telemetry.CodeConflict, "accept schema", "the table %s belongs to the schema %s already", brokenName(p), brokenName(p)).
-				WithHint("give the document another version")
-		}
-		if err != nil {
-			return nil, err
 		}
 		if placed, err = g.record(ctx, p, brokenName(p)); err != nil {
 			return nil, err

@@ -74,6 +74,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	e.gauge("weir_ready_reasons", "Reasons that /readyz gives, those that do not make the node unready included.", float64(len(reasons)))
 	n.collectPipeline(e)
 	n.collectSources(e)
+	n.collectBroker(e)
 	n.collectStore(e)
 	n.collectSchemas(e)
 }
@@ -148,6 +149,32 @@ func (n *Node) collectSources(e emitter) {
 		e.count("weir_source_acks_total", "Acknowledgements that were written.", float64(st.Counts.Acks), source...)
 		e.count("weir_source_received_bytes_total", "Bytes read from the socket.", float64(st.Counts.BytesIn), source...)
 	}
+}
+
+func (n *Node) collectBroker(e emitter) {
+	if n.broker == nil {
+		return
+	}
+	s := n.broker.Stats()
+	e.gauge("weir_broker_clients", "Clients that are connected.", float64(s.Clients))
+	e.gauge("weir_broker_sessions", "Sessions that are kept, of clients connected or away.", float64(s.Sessions))
+	e.gauge("weir_broker_retained_messages", "Retained messages.", float64(s.Retained))
+	e.gauge("weir_broker_retained_bytes", "Their size.", float64(s.RetainedBytes))
+	e.gauge("weir_broker_queued_bytes", "Bytes that wait for subscribers.", float64(s.QueuedBytes))
+	e.count("weir_broker_connects_total", "Connections that were accepted.", float64(s.Connects))
+	e.count("weir_broker_received_total", "Messages of clients, wills included.", float64(s.Received))
+	e.count("weir_broker_sent_total", "Messages to subscribers.", float64(s.Sent))
+	e.count("weir_broker_received_bytes_total", "Bytes read from sockets.", float64(s.BytesIn))
+	e.count("weir_broker_sent_bytes_total", "Bytes written to sockets.", float64(s.BytesOut))
+	const dropped = "Messages that a subscriber did not get, by why."
+	e.count("weir_broker_subscriber_dropped_total", dropped, float64(s.DroppedSlow), "reason", "slow")
+	e.count("weir_broker_subscriber_dropped_total", dropped, float64(s.DroppedQueue), "reason", "queue_full")
+	e.count("weir_broker_subscriber_dropped_total", dropped, float64(s.Oversized), "reason", "oversized")
+	e.count("weir_broker_not_retained_total", "Retained messages over broker.max_retained_bytes.", float64(s.NotRetained))
+	e.count("weir_broker_failed_logins_total", "Logins that were refused.", float64(s.FailedLogins))
+	e.count("weir_broker_violations_total", "Connections that were ended because the client broke the protocol.", float64(s.Violations))
+	e.count("weir_broker_takeovers_total", "Connections that were ended because their client id came again.", float64(s.Takeovers))
+	e.count("weir_broker_refused_total", "Connections over broker.max_clients.", float64(s.Refused))
 }
 
 func (n *Node) collectStore(e emitter) {

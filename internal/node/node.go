@@ -270,7 +270,11 @@ func (n *Node) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.startSources()
+	if err := n.startSources(); err != nil {
+		return err
+	}
+	returnStartPages()
+	return nil
 }
 
 func (n *Node) startHTTP() error {

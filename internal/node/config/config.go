@@ -125,7 +125,7 @@ type Query struct {
 // Memory is what the garbage collector is told.
 type Memory struct {
 	Limit Size `key:"limit" default:"auto" min:"16MB" doc:"A soft limit for the whole process, as GOMEMLIMIT. auto: half of the machine's memory (or of the container's limit)."`
-	GC    int  `key:"gc_percent" default:"50" min:"5" max:"1000" doc:"How much the heap may grow between collections, as GOGC; smaller is less memory and more CPU."`
+	GC    int  `key:"gc_percent" default:"20" min:"5" max:"1000" doc:"How much the heap may grow between collections, as GOGC; smaller is less memory and more CPU."`
 }
 
 // Encryption seals what is on disk.
