@@ -136,6 +136,7 @@ func chaos(b *Broker, r *rand.Rand) error {
 			return nil
 		}
 	}
+	time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond) // it stays a while
 	if r.IntN(2) == 0 {
 		_, _ = nc.Write(wire.AppendDisconnect(nil, v, &wire.Disconnect{}))
 	}
