@@ -109,6 +109,18 @@ unknown: drop
 			{`{"i":1.0}`, "i=1"},
 			{`{"f":1e400,"i":"x"}`, `invalid: i: "x" is a string, not an integer`},
 		}},
+		{"BoundsOfColumns", `
+payload: {properties: {i: {type: integer, minimum: -5, exclusiveMaximum: 10}, f: {type: number, minimum: 9.0000000000000001, maximum: 20.1}}}
+unknown: drop
+`, "i:int f:float", []step{
+			{`{"i":-5,"f":20.1}`, "i=-5 f=20.1"},
+			{`{"i":-6}`, "invalid: i: -6 is below the minimum -5"},
+			{`{"i":10}`, "invalid: i: 10 is not below 10"},
+			{`{"i":1e1}`, "invalid: i: 1e1 is not below 10"},
+			{`{"f":9}`, "invalid: f: 9 is below the minimum 9.0000000000000001"},
+			{`{"f":20.1000000000000000001}`, "invalid: f: 20.1000000000000000001 is above the maximum 20.1"},
+			{`{"f":1e400}`, "invalid: f: 1e400 is above the maximum 20.1"},
+		}},
 		{"UnknownIsRefusedAtEveryLevel", `
 payload: {properties: {a: {type: number}, o: {type: object, properties: {x: {type: number}}}}}
 unknown: refuse
