@@ -145,7 +145,6 @@ type cursor struct {
 	chunk  chunk
 	sel    []int32
 	at     int
-	rowid  int64
 	eof    bool
 	system [][]Value // rows of weir_tables and weir_columns
 }
