@@ -92,3 +92,29 @@ func fill(t *testing.T, path string) {
 		}
 	}
 }
+
+func TestANodeThatCannotCommitStillEndsInTimeAndLosesNothing(t *testing.T) {
+	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
+	disk := smallDisk(t, 24)
+	p.data = filepath.Join(disk, "data")
+	address := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
+	r := p.serve("--set", "broker.listen="+address, "--set", "node.drain_timeout=2s")
+	ballast := filepath.Join(disk, "ballast")
+	const messages = 3000
+	l := startLoad(deadline(t, 2*time.Minute), func() string { return address }, messages)
+	testkit.Eventually(t, "the stream flows", func() bool { return l.acked() > 500 })
+	fill(t, ballast)
+	testkit.Eventually(t, "commits fail", func() bool {
+		_, metrics := r.get("/metrics")
+		return strings.Contains(metrics, "weir_store_failing 1")
+	})
+	if code := r.stop(); code == 0 { // stop fails the test after 15 s
+		t.Error("exit code 0, although messages could not be committed")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	p.serve("--set", "broker.listen="+address)
+	l.wait(t)
+	l.verify(t, p)
+}
