@@ -37,7 +37,6 @@ type commitSession struct {
 	token uint64
 	n     int64
 	noted bool
-	done  bool
 }
 
 func newCommitSink(interval time.Duration) *commitSink {
