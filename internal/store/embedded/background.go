@@ -35,8 +35,8 @@ func (s *Store) nudge() {
 }
 
 const (
-	idleTick       = 5 * time.Second  // how often ages are looked at
-	errorPause     = 10 * time.Second // after background work failed
+	idleTick       = 5 * time.Second // how often ages are looked at
+	errorPause     = 2 * time.Second // after background work failed
 	doomedPerBatch = 64
 )
 
@@ -85,8 +85,25 @@ func (s *Store) compactDue(ctx context.Context, idle bool) error {
 	if !idle {
 		return nil
 	}
+	s.releaseIdle()
 	return s.clean()
 }
+
+// releaseIdle gives back what compactions keep for the next one, when none came
+// for a while.
+func (s *Store) releaseIdle() {
+	s.compactMu.Lock()
+	defer s.compactMu.Unlock()
+	for _, tn := range *s.tenants.Load() {
+		if time.Since(tn.compacted) < releaseAfter {
+			return
+		}
+	}
+	s.pool, s.mergers = sectionPool{}, mergerPool{}
+}
+
+// releaseAfter is longer than the pause between compactions at middling rates.
+const releaseAfter = 3 * longPause
 
 // clean deletes frames that wait for it while no commits do, and joins small
 // blocks of series.

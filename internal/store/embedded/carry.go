@@ -17,7 +17,7 @@ func (c *compaction) carry(frames []*frame) error {
 	s := c.s
 	oldest := frames[0].created
 	if len(frames) < 2 || c.arrival%frameStep != 0 || len(c.replaced) > 0 ||
-		s.opt.Now().Sub(time.Unix(0, oldest)) >= s.opt.CompactAge {
+		s.opt.Now().Sub(time.Unix(0, oldest)).Abs() >= s.opt.CompactAge {
 		return nil
 	}
 	small := slices.Clone(c.order)

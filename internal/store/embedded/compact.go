@@ -60,20 +60,22 @@ func (s *Store) due(tn *tenant) bool {
 	if len(frames) == 0 {
 		return false
 	}
-	now := s.opt.Now()
-	pause := now.Sub(tn.compacted)
 	if rows >= s.compactRows(tn) {
-		tn.busy = now
+		tn.busy = time.Now()
 		return true
 	}
-	return len(frames) >= compactFrames || now.Sub(time.Unix(0, frames[0].created)) >= s.opt.CompactAge ||
+	// Pauses are measured by the monotonic clock; ages are not, and a clock that
+	// jumped back makes them negative.
+	pause := time.Since(tn.compacted)
+	age := s.opt.Now().Sub(time.Unix(0, frames[0].created)).Abs()
+	return len(frames) >= compactFrames || age >= s.opt.CompactAge ||
 		fresh >= shortPauseRows && pause >= shortPause || fresh >= longPauseRows && pause >= longPause
 }
 
 // isBusy reports whether readings come as fast as memory allows: then merges,
 // which only help queries, wait.
 func (s *Store) isBusy(tn *tenant) bool {
-	return s.opt.Now().Sub(tn.busy) < busyPause
+	return time.Since(tn.busy) < busyPause
 }
 
 const busyPause = 10 * time.Second
@@ -159,7 +161,7 @@ func (s *Store) compactLevel0(ctx context.Context, tn *tenant, all bool) (int, e
 	for _, g := range job.out {
 		s.stats.segmentBytes.Add(g.size)
 	}
-	tn.compacted = s.opt.Now()
+	tn.compacted = time.Now()
 	return len(frames), nil
 }
 

@@ -17,8 +17,9 @@ import (
 // classed by factors of eight, so a row is rewritten once for each factor that
 // its segment grows.
 const (
-	smallestClass = 32 << 10 // rows
-	coldFanIn     = 3        // for partitions that are past
+	smallestClass = 32 << 10  // rows
+	coldFanIn     = 3         // for partitions that get no rows any more
+	coldAfter     = time.Hour // without a new segment
 	maxFanIn      = 32
 	busySegments  = 128 // of one table and partition; so many are merged however busy the store is
 )
@@ -83,11 +84,13 @@ func (s *Store) pickMerge(tn *tenant) []*segment {
 	if s.isBusy(tn) {
 		most = busySegments
 	}
-	cold := s.partitionOf(s.opt.Now().Add(-time.Hour).UnixNano())
 	var best []*segment
-	for k, segs := range groups {
-		fanIn := s.opt.MergeFanIn
-		if k.partition != mixedPartition && k.partition < cold {
+	for _, segs := range groups {
+		fanIn, newest := s.opt.MergeFanIn, int64(0)
+		for _, g := range segs {
+			newest = max(newest, g.created)
+		}
+		if s.opt.Now().UnixNano()-newest > int64(coldAfter) {
 			fanIn = min(fanIn, coldFanIn)
 		}
 		if len(segs) < most {

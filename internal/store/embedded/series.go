@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"encoding/binary"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -241,7 +242,7 @@ func (x *seriesIndex) load(data []byte, count int) error {
 		key := data[w : w+int(n)]
 		data = data[w+int(n):]
 		before := x.count.Load()
-		if ref, ok := x.add(key, xxhash.Sum64(key), 1<<32-2); !ok || uint32(ref) != before {
+		if ref, ok := x.add(key, xxhash.Sum64(key), math.MaxInt); !ok || uint32(ref) != before {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load series", "series %d stands twice", before)
 		}
 	}

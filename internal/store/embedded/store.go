@@ -20,7 +20,9 @@ type Store struct {
 	lock *os.File
 
 	tenants atomic.Pointer[map[telemetry.Tenant]*tenant]
-	ledger  *ledger
+	// lastTenant is the tenant that Series was last asked for.
+	lastTenant atomic.Pointer[tenant]
+	ledger     *ledger
 
 	// wmu guards the write connection and what the catalog's next ids are.
 	wmu            sync.Mutex
@@ -119,7 +121,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 			err = versionError(v)
 		}
 	} else if err = createCatalog(s.w); err == nil {
-		err = syncDir(dir)
+		err = errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.catalogPath(), err)

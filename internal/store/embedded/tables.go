@@ -353,9 +353,10 @@ func (s *Store) Tables(_ context.Context, name telemetry.Tenant) ([]store.TableR
 
 // Series implements store.Store.
 func (s *Store) Series(name telemetry.Tenant, t *telemetry.Table, topic []byte, tags [][]byte) (telemetry.SeriesRef, error) {
-	tn := s.tenant(name)
-	if tn == nil {
+	tn := s.lastTenant.Load() // most nodes have one, and a map costs as much as the rest
+	if tn == nil || tn.name != name {
 		tn = s.ensureTenant(name)
+		s.lastTenant.Store(tn)
 	}
 	v := (*tn.byPtr.Load())[t]
 	if v == nil {
