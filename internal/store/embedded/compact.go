@@ -82,10 +82,12 @@ const busyPause = 10 * time.Second
 
 // compactRows is how many rows of this tenant fit the memory of a compaction.
 func (s *Store) compactRows(tn *tenant) int {
-	if s.opt.CompactRows > 0 {
-		return s.opt.CompactRows
+	n := s.opt.CompactRows
+	if n <= 0 {
+		n = int(s.opt.CompactMemory / max(tn.rowBytes, rowOverhead+32))
 	}
-	return int(s.opt.CompactMemory / max(tn.rowBytes, rowOverhead+32))
+	tn.compactRows.Store(int64(n))
+	return n
 }
 
 // Compact compacts all of level 0 and merges what the policy merges. Nodes need
@@ -551,6 +553,8 @@ func (c *compaction) publish(frames int, segs []*segment) {
 		}
 	}
 	c.tn.frames = append(rest, c.tn.frames[frames:]...)
+	close(s.published)
+	s.published = make(chan struct{})
 	kept := make([]*segment, 0, len(c.tn.segs)+len(c.out))
 	for _, g := range c.tn.segs {
 		if !slices.Contains(segs, g) {

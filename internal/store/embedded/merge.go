@@ -21,7 +21,7 @@ const (
 	coldFanIn     = 3         // for partitions that get no rows any more
 	coldAfter     = time.Hour // without a new segment
 	maxFanIn      = 32
-	busySegments  = 128 // of one table and partition; so many are merged however busy the store is
+	busySegments  = 512 // of one table and partition; so many are merged however busy the store is
 )
 
 func sizeClass(rows int64) int { return (bits.Len64(uint64(rows/smallestClass)) + 2) / 3 }

@@ -37,7 +37,7 @@ type Options struct {
 	// they are. Default 10 minutes.
 	CompactAge time.Duration
 	// CompactMemory is the memory budget in bytes of one compaction at high
-	// rates; below 60,000 rows a second it uses a quarter and less. Default 64 MB.
+	// rates; below 60,000 rows a second it uses less. Default 32 MB.
 	CompactMemory int64
 	// CarryRows is below how many rows a table waits in level 0 for more,
 	// instead of making a small segment at each compaction; no longer than
@@ -77,7 +77,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.QuarantineBytes, 64<<20)
 	setDefault(&o.Partition, 24*time.Hour)
 	setDefault(&o.CompactAge, 10*time.Minute)
-	setDefault(&o.CompactMemory, 64<<20)
+	setDefault(&o.CompactMemory, 32<<20)
 	setDefault(&o.CarryRows, 16<<10)
 	setDefault(&o.MergeFanIn, 8)
 	setDefault(&o.SegmentRows, 4_000_000)

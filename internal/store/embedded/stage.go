@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
 	"github.com/weir-telemetry/weir/internal/store"
@@ -43,6 +44,9 @@ func (s *Store) Stage(ctx context.Context, c *telemetry.Commit) (store.Staged, e
 	}
 	s.stageMu.Lock()
 	defer s.stageMu.Unlock()
+	if err := s.holdBack(ctx, c); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
@@ -65,6 +69,51 @@ func (s *Store) Stage(ctx context.Context, c *telemetry.Commit) (store.Staged, e
 	s.staged = append(s.staged, st)
 	s.mu.Unlock()
 	return st, nil
+}
+
+// Level 0 may hold this many times what one compaction takes. Over it each
+// commit waits a little, so that the debt does not grow; it never waits for
+// ever, because a compaction may fail for reasons that commits outlive.
+const (
+	debtLimit = 8
+	debtPause = 100 * time.Millisecond
+)
+
+// holdBack waits while the compaction of a tenant of the commit is far behind.
+func (s *Store) holdBack(ctx context.Context, c *telemetry.Commit) error {
+	if s.opt.ManualCompaction {
+		return nil
+	}
+	var timeout <-chan time.Time
+	for _, b := range c.Batches {
+		tn := s.tenant(b.Tenant)
+		if tn == nil || len(b.Sections) == 0 {
+			continue
+		}
+		for {
+			s.mu.Lock()
+			over, published := tn.level0Rows > debtLimit*int(tn.compactRows.Load()), s.published
+			s.mu.Unlock()
+			if !over {
+				break
+			}
+			if timeout == nil {
+				s.stats.stalls.Add(1)
+				timer := time.NewTimer(debtPause)
+				defer timer.Stop()
+				timeout = timer.C
+			}
+			select {
+			case <-published:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-timeout:
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
 // stageBatch finds one tenant's duplicates and encodes the rest as a frame.

@@ -8,7 +8,7 @@ import (
 // counters are what Stats is made of.
 type counters struct {
 	commits, rows, duplicates, frameBytes atomic.Int64
-	lookups                               atomic.Int64
+	lookups, stalls                       atomic.Int64
 	compactions, compactedRows            atomic.Int64
 	segmentBytes, mergedBytes, mergedRows atomic.Int64
 	compactErrors, checkpoints, damaged   atomic.Int64
@@ -20,6 +20,7 @@ type Stats struct {
 	Rows           int64 // stored
 	Duplicates     int64 // found and not stored
 	Lookups        int64 // rows that were not above their series' watermark
+	Stalls         int64 // commits that waited because compaction was far behind
 	FrameBytes     int64 // bytes of level-0 frames written
 	Level0Frames   int   // compaction debt
 	Level0Rows     int64
@@ -50,7 +51,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	c := &s.stats
 	st := Stats{
-		Commits: c.commits.Load(), Rows: c.rows.Load(), Duplicates: c.duplicates.Load(), Lookups: c.lookups.Load(),
+		Commits: c.commits.Load(), Rows: c.rows.Load(), Duplicates: c.duplicates.Load(), Lookups: c.lookups.Load(), Stalls: c.stalls.Load(),
 		FrameBytes: c.frameBytes.Load(), SegmentBytes: c.segmentBytes.Load(), MergedBytes: c.mergedBytes.Load(),
 		MergedRows: c.mergedRows.Load(), Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(),
 		CompactErrors: c.compactErrors.Load(), Checkpoints: c.checkpoints.Load(), Damaged: c.damaged.Load(),

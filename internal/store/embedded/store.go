@@ -43,6 +43,8 @@ type Store struct {
 	staged  []*staged // in the order of staging
 	closed  bool
 	failure error
+	// published is closed, and replaced, when a compaction has shortened level 0.
+	published chan struct{}
 
 	// stageMu is held by Stage, which owns the watermarks and next ids below.
 	stageMu   sync.Mutex
@@ -82,7 +84,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, nextFrame: frameStep, nextQuarantine: 1,
-		readers: make(chan *conn, maxReaders), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
+		readers: make(chan *conn, maxReaders), published: make(chan struct{}), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
 		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.CacheBytes},
 	}
 	s.tenants.Store(&map[telemetry.Tenant]*tenant{})

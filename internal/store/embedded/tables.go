@@ -42,6 +42,8 @@ type tenant struct {
 	busy      time.Time // when level 0 last filled the memory; owned by the compaction
 	rowBytes  int64     // memory of a decoded row; owned by the compaction
 
+	compactRows atomic.Int64 // how many rows one compaction takes
+
 	// What readers see, guarded by Store.mu. Slices are replaced or appended to,
 	// never changed in place, so that a view may keep them.
 	frames []*frame   // committed, ascending by id
@@ -117,6 +119,7 @@ func decodeTable(name string, version int, data []byte) (*telemetry.Table, error
 
 func newTenant(id int64, name telemetry.Tenant) *tenant {
 	tn := &tenant{id: id, name: name, series: newSeriesIndex(), names: map[string]*tableName{}}
+	tn.compactRows.Store(1 << 20)
 	tn.byPtr.Store(&map[*telemetry.Table]*tableVersion{})
 	return tn
 }
