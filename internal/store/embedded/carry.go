@@ -16,7 +16,7 @@ import (
 func (c *compaction) carry(frames []*frame) error {
 	s := c.s
 	oldest := frames[0].created
-	if len(frames) < 2 || c.arrival%frameStep != 0 || len(c.replaced) > 0 ||
+	if c.arrival%frameStep != 0 || len(c.replaced) > 0 ||
 		s.opt.Now().Sub(time.Unix(0, oldest)).Abs() >= s.opt.CompactAge {
 		return nil
 	}

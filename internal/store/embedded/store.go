@@ -201,13 +201,6 @@ func (s *Store) failed(op string, err error) error {
 	return err
 }
 
-// succeeded clears what Health reports.
-func (s *Store) succeeded() {
-	s.mu.Lock()
-	s.failure = nil
-	s.mu.Unlock()
-}
-
 // version returns the table version of an id in a frame or segment, or nil.
 func (s *Store) version(id uint32) *tableVersion {
 	s.mu.Lock()
