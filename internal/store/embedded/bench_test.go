@@ -262,3 +262,20 @@ func BenchmarkScan(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMatch opens a scan that asks for one of 200,000 series.
+func BenchmarkMatch(b *testing.B) {
+	s := open(b, Options{ManualCompaction: true})
+	newFleet(b, s, 200_000)
+	for b.Loop() {
+		sc, err := s.Scan(context.Background(), store.ScanRequest{
+			Tenant: telemetry.DefaultTenant, Table: "env", From: minTime, To: maxTime,
+			Match: func(_ string, tags []store.Tag) bool { return tags[2].Value == "d00123" },
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		sc.Close()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/200_000, "ns/series")
+}

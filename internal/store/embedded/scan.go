@@ -160,6 +160,9 @@ func (sc *scan) Series(ref telemetry.SeriesRef) store.SeriesInfo {
 func (sc *scan) describe(key []byte) store.SeriesInfo {
 	group, info, _ := decodeSeriesKey(key)
 	at := sc.tagAt[group]
+	if len(at) == len(sc.tags) && len(info.Tags) == len(at) && inOrder(at) {
+		return info
+	}
 	tags := make([]store.Tag, len(sc.tags))
 	for i := range tags {
 		tags[i].Null = true
@@ -170,6 +173,16 @@ func (sc *scan) describe(key []byte) store.SeriesInfo {
 		}
 	}
 	return store.SeriesInfo{Topic: info.Topic, Tags: tags}
+}
+
+// inOrder reports whether the tags of a group are the scan's, in their order.
+func inOrder(at []int) bool {
+	for i, j := range at {
+		if i != j {
+			return false
+		}
+	}
+	return true
 }
 
 // matchSeries asks Match once for each series of the table.

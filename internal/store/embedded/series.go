@@ -70,34 +70,49 @@ func appendSeriesKey(dst []byte, group uint32, topic []byte, tags [][]byte) []by
 }
 
 // decodeSeriesKey is the inverse of appendSeriesKey; ok is false for bytes that
-// are no key.
+// are no key. The words share one copy of the key, because a scan asks for every
+// series of its table.
 func decodeSeriesKey(key []byte) (group uint32, info store.SeriesInfo, ok bool) {
-	g, n := binary.Uvarint(key)
-	if n <= 0 || g > 1<<32-1 {
+	words, at := string(key), 0
+	next := func() (uint64, bool) {
+		v, n := binary.Uvarint(key[at:])
+		at += max(n, 0)
+		return v, n > 0
+	}
+	word := func(size uint64) (string, bool) {
+		if size > uint64(len(key)-at) {
+			return "", false
+		}
+		w := words[at : at+int(size)]
+		at += int(size)
+		return w, true
+	}
+	g, ok := next()
+	if !ok || g > 1<<32-1 {
 		return 0, info, false
 	}
-	key = key[n:]
-	size, n := binary.Uvarint(key)
-	if n <= 0 || size > uint64(len(key)-n) {
+	size, ok := next()
+	if !ok {
 		return 0, info, false
 	}
-	info.Topic = string(key[n : n+int(size)])
-	key = key[n+int(size):]
-	for len(key) > 0 {
-		size, n := binary.Uvarint(key)
-		if n <= 0 {
+	if info.Topic, ok = word(size); !ok {
+		return 0, info, false
+	}
+	info.Tags = make([]store.Tag, 0, 4)
+	for at < len(key) {
+		size, ok := next()
+		if !ok {
 			return 0, info, false
 		}
-		key = key[n:]
 		if size == 0 {
 			info.Tags = append(info.Tags, store.Tag{Null: true})
 			continue
 		}
-		if size-1 > uint64(len(key)) {
+		value, ok := word(size - 1)
+		if !ok {
 			return 0, info, false
 		}
-		info.Tags = append(info.Tags, store.Tag{Value: string(key[:size-1])})
-		key = key[size-1:]
+		info.Tags = append(info.Tags, store.Tag{Value: value})
 	}
 	return uint32(g), info, true
 }
