@@ -140,8 +140,11 @@ func (r *rewriter) besideTime(i int) bool {
 		}
 	}
 	j := i - 1
-	if tok(j).word("AND") && tok(j-1).kind == tokString && tok(j-2).word("BETWEEN") {
-		j -= 2
+	if tok(j).word("AND") {
+		// The upper bound: look behind the lower one.
+		if k := r.back(j-1, func(t token) bool { return t.word("BETWEEN") }); k >= 0 {
+			j = k
+		}
 	}
 	if tok(j).word("BETWEEN") {
 		j--
@@ -156,10 +159,7 @@ func (r *rewriter) besideTime(i int) bool {
 		}
 		return isTime(tok(j - 1))
 	}
-	for tok(j).is(",") && tok(j-1).kind == tokString {
-		j -= 2
-	}
-	if tok(j).is("(") && tok(j-1).word("IN") {
+	if j = r.back(j, func(t token) bool { return t.is("(") }); tok(j - 1).word("IN") {
 		j -= 2
 		if tok(j).word("NOT") {
 			j--
@@ -167,6 +167,29 @@ func (r *rewriter) besideTime(i int) bool {
 		return isTime(tok(j))
 	}
 	return false
+}
+
+// back looks from token j backwards for what is asked, past what stands in
+// parentheses, until a word of logic. It returns -1 if it is not there.
+func (r *rewriter) back(j int, want func(token) bool) int {
+	depth := 0
+	for ; j >= 0; j-- {
+		t := r.toks[j]
+		switch {
+		case depth == 0 && want(t):
+			return j
+		case t.is(")"):
+			depth++
+		case t.is("("):
+			depth--
+		case depth == 0 && (t.word("AND") || t.word("OR") || t.word("WHERE") || t.word("SELECT")):
+			return -1
+		}
+		if depth < 0 {
+			return -1
+		}
+	}
+	return -1
 }
 
 func (r *rewriter) apply() string {
