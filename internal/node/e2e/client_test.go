@@ -22,11 +22,11 @@ type publisher struct {
 	address func() string // of the broker, which may move
 	next    func(n int) (topic string, payload []byte, ok bool)
 
-	mu       sync.Mutex
-	sent     int // messages that were begun
-	acked    int
-	lost     int // times that the broker did not know the session any more
-	redialed int
+	mu     sync.Mutex
+	sent   int // messages that were begun
+	acked  int
+	lost   int     // times that the broker did not know the session any more
+	breaks []error // why connections ended
 }
 
 // pending is a message on its way: at QoS 2 it is released once PUBREC came.
@@ -60,13 +60,17 @@ func (p *publisher) run(ctx context.Context) error {
 			continue
 		}
 		p.mu.Lock()
-		p.redialed++
 		// A session of which nothing was acknowledged yet may be forgotten.
 		if !present && p.acked > 0 {
 			p.lost++
 		}
 		p.mu.Unlock()
-		unacked, id, done, _ = p.converse(ctx, conn, r, unacked, id, done)
+		unacked, id, done, err = p.converse(ctx, conn, r, unacked, id, done)
+		if err != nil {
+			p.mu.Lock()
+			p.breaks = append(p.breaks, err)
+			p.mu.Unlock()
+		}
 		_ = conn.Close()
 	}
 }

@@ -36,11 +36,24 @@ type load struct {
 // startLoad lets clients publish to both tables at several qualities of service.
 // Each kind of message has its own client, so that order can be told per client.
 func startLoad(ctx context.Context, address func() string, messages int) *load {
+	return startPacedLoad(ctx, address, messages, 0)
+}
+
+// startPacedLoad is startLoad with a pause of a millisecond after each so many
+// messages of a client; 0 is none.
+func startPacedLoad(ctx context.Context, address func() string, messages, pauseAfter int) *load {
 	l := &load{messages: messages, errs: make(chan error, 16)}
 	for _, qos := range []uint8{1, 2} {
 		for table, next := range map[string]func(string, int) func(int) (string, []byte, bool){"timed": timed, "bare": bare} {
 			id := fmt.Sprintf("%s%d", table, qos)
-			l.publishers = append(l.publishers, &publisher{id: id, qos: qos, window: 200, address: address, next: next(id, messages)})
+			say := next(id, messages)
+			paced := func(i int) (string, []byte, bool) {
+				if pauseAfter > 0 && i%pauseAfter == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				return say(i)
+			}
+			l.publishers = append(l.publishers, &publisher{id: id, qos: qos, window: 200, address: address, next: paced})
 		}
 	}
 	for _, p := range l.publishers {
@@ -142,6 +155,11 @@ func TestKilledAtAnyMomentNothingAcknowledgedIsMissingAndNothingIsThereTwice(t *
 	l.verify(t, p)
 }
 
+// Mosquitto counts packet ids up and gives one out again after 65,535 others, even
+// while a message under it is still in flight, which MQTT forbids (2.2.1-3). Where
+// a node is killed every 200 ms under 50,000 messages/s that happens, and no ledger
+// by packet id can tell the two messages apart. So the load is paced to a few
+// thousand a second, and ids come round long after their messages are done.
 func TestANodeKilledBehindMosquittoMissesNothingAndStoresNothingTwice(t *testing.T) {
 	random := seeded(t)
 	kills, messages := 5, 4000
@@ -149,30 +167,54 @@ func TestANodeKilledBehindMosquittoMissesNothingAndStoresNothingTwice(t *testing
 		kills, messages = 2, 1500
 	}
 	if testkit.Soak() {
-		kills, messages = 100, 80_000
+		kills, messages = 100, 60_000
 	}
 	m := testkit.StartMosquitto(t, "max_queued_messages 1000000", "max_inflight_messages 500")
 	for _, version := range []string{"3.1.1", "5"} {
 		t.Run("MQTT "+version, func(t *testing.T) {
 			p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
 			args := []string{"--from", m.URL(), "--set", "sources[0].mqtt.version=" + version, "--set", "sources[0].mqtt.qos=2"}
+			connected := func(r *running) func() bool {
+				return func() bool {
+					s, err := r.status()
+					return err == nil && s.PID == r.cmd.Process.Pid && len(s.Sources) == 1 && s.Sources[0].Connected && s.Sources[0].Detail == ""
+				}
+			}
 			// The session must exist before the first message.
 			r := p.serve(args...)
-			connected := func() bool {
-				s, err := r.status()
-				return err == nil && len(s.Sources) == 1 && s.Sources[0].Connected && s.Sources[0].Detail == ""
-			}
-			testkit.Eventually(t, "the node is subscribed", connected)
-			l := startLoad(deadline(t, 3*time.Minute), m.Addr, messages)
+			testkit.Eventually(t, "the node is subscribed", connected(r))
+			l := startPacedLoad(deadline(t, 5*time.Minute), m.Addr, messages, 2)
 			for range kills {
-				time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // anywhere in the stream
+				if random.IntN(4) > 0 { // sometimes already in the start
+					testkit.Eventually(t, "the node is back", connected(r))
+				}
+				time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // anywhere in the stream
 				r.kill()
 				r = p.launch(args...)
 			}
 			l.wg.Wait()
-			testkit.EventuallyWithin(t, time.Minute, "everything has arrived", func() bool {
-				return p.number("select count(*) from timed") >= 2*messages && p.number("select count(*) from bare") >= 2*messages
-			})
+			arrived := func() (n int) {
+				for _, table := range []string{"timed", "bare"} {
+					for _, row := range p.rows("select count(distinct seq) from " + table + " group by client") {
+						client, err := strconv.Atoi(row[0])
+						if err != nil {
+							t.Fatal(err)
+						}
+						n += client
+					}
+				}
+				return n
+			}
+			have := -1
+			for since := time.Now(); have < 4*messages && time.Since(since) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
+				if n := arrived(); n > have {
+					have, since = n, time.Now()
+				}
+			}
+			if have < 4*messages {
+				log := m.Log()
+				t.Errorf("%d of %d messages have arrived, and no more come; Mosquitto says:\n%s", have, 4*messages, log[max(0, len(log)-3000):])
+			}
 			if code := r.stop(); code != 0 {
 				t.Errorf("exit code %d\n%s", code, r.out.String())
 			}
