@@ -105,6 +105,37 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestLatestTie has two readings at the newest time, in two units: the one
+// received last counts.
+func TestLatestTie(t *testing.T) {
+	st := oneTable([][3]float64{{0, 10, 1}, {0, 40, 4}}, [][3]float64{{0, 40, 6}}, [][3]float64{{0, 20, 9}})
+	rows, err := run(t, query.New(st, query.Options{}), "select f, count(*) from m_latest group by f")
+	if err != nil || text(rows) != "6.0 1" {
+		t.Errorf("got %s %v", text(rows), err)
+	}
+}
+
+// TestDictionaries gives each unit another dictionary in the same memory.
+func TestDictionaries(t *testing.T) {
+	st := newW1(8, 10, 1)
+	for i, u := range st.tables["env"].units {
+		u.section.Columns[4].Dict = []string{fmt.Sprint("s", i), "x"}
+		for r := range u.section.Columns[4].Bits {
+			u.section.Columns[4].Bits[r] = 0
+		}
+	}
+	e := query.New(st, query.Options{})
+	for sql, want := range map[string]string{
+		"select count(*) from env where status = 's5'":                              "10",
+		"select count(*) from env where status like 'S_' and status not in ('s1')":  "70",
+		"select status, count(*) from env where device >= 'd00006' group by status": "s6 10 / s7 10",
+	} {
+		if rows, err := run(t, e, sql); err != nil || text(rows) != want {
+			t.Errorf("%s: got %s %v, want %s", sql, text(rows), err, want)
+		}
+	}
+}
+
 func TestUnion(t *testing.T) {
 	st := oneTable([][3]float64{{0, 10, 1}, {1, 20, 2}})
 	v2 := oneTable([][3]float64{{0, 30, 3}}).tables["m"]

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"sync"
 
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -17,6 +18,8 @@ type fakeStore struct {
 	store.Store // panics where a test needs more than it should
 	tables      map[string]*fakeTable
 	onRead      func() // called by every Read
+	mu          sync.Mutex
+	dicts       map[*telemetry.Section][]string // reused from unit to unit, as stores may
 }
 
 type fakeTable struct {
@@ -145,10 +148,23 @@ func (u boundUnit) Read(dst *telemetry.Section, columns []string, received bool)
 		d.Ends = append(d.Ends, s.Ends...)
 		d.Bytes = append(d.Bytes, s.Bytes...)
 		d.Nulls = append(d.Nulls, s.Nulls...)
-		d.Dict = s.Dict
+		if s.Dict != nil {
+			d.Dict = u.scan.store.dict(dst, s.Dict)
+		}
 		n += int64(len(s.Bits))*8 + int64(len(s.Bytes))
 	}
 	return n, nil
+}
+
+// dict copies a dictionary to the memory that the section's one before had.
+func (s *fakeStore) dict(dst *telemetry.Section, from []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dicts == nil {
+		s.dicts = map[*telemetry.Section][]string{}
+	}
+	s.dicts[dst] = append(s.dicts[dst][:0], from...)
+	return s.dicts[dst]
 }
 
 // finish computes what a store knows of a unit. sorted gives it runs.
