@@ -88,6 +88,7 @@ func growTo[T any](s []T, n int) []T {
 		return s
 	}
 	if n <= cap(s) {
+		clear(s[len(s):n]) // it may have been longer before
 		return s[:n]
 	}
 	t := make([]T, n, max(n+n/2, 16))
