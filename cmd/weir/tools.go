@@ -12,7 +12,7 @@ import (
 
 type queryCmd struct {
 	configFlags
-	Format string `enum:"table,json,csv" default:"table" help:"table, json or csv."`
+	Format string `enum:"table,json,ndjson,csv" default:"table" help:"table, json, ndjson or csv."`
 	SQL    string `arg:"" name:"sql" help:"The statement; each schema is a table. - reads it from standard input."`
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/node/config"
-	"github.com/weir-telemetry/weir/internal/node/render"
 	"github.com/weir-telemetry/weir/internal/query"
+	"github.com/weir-telemetry/weir/internal/query/render"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -35,6 +35,10 @@ var errTimeout = telemetry.Errorf(telemetry.CodeLimit, "run query", "the stateme
 
 // run answers a statement into w, in a format of package render.
 func (q *querier) run(ctx context.Context, sql, format string, w io.Writer) error {
+	f, err := render.Parse(format)
+	if err != nil {
+		return err
+	}
 	select {
 	case q.active <- struct{}{}:
 		defer func() { <-q.active }()
@@ -45,7 +49,7 @@ func (q *querier) run(ctx context.Context, sql, format string, w io.Writer) erro
 	defer cancel()
 	rows, err := q.engine.Query(ctx, telemetry.DefaultTenant, sql)
 	if err == nil {
-		err = render.Write(w, rows, format)
+		err = render.Write(w, f, rows)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
 		return errTimeout

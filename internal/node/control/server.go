@@ -130,11 +130,17 @@ func (e *wireError) err() error {
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		fail(w, telemetry.Errorf(telemetry.CodeInvalid, "read the request", "%v", err))
-		return false
+	err := d.Decode(into)
+	if err == nil {
+		// Reading to the end also lets the server notice when the client goes away.
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something stands after the request")
+		}
 	}
-	return true
+	if err != nil {
+		fail(w, telemetry.Errorf(telemetry.CodeInvalid, "read the request", "%v", err))
+	}
+	return err == nil
 }
 
 func fail(w http.ResponseWriter, err error) {
