@@ -22,7 +22,7 @@ type benchCmd struct {
 
 // benchFlags are the flags of every run.
 type benchFlags struct {
-	Workload       string        `enum:"w1,w2" default:"w1" help:"w1: six-field JSON; w2: 200 schemas, doubles, 1%% invalid, 5%% late, 1%% repeated."`
+	Workload       string        `enum:"w1,w2" default:"w1" help:"w1: six-field JSON; w2: 200 schemas, doubles, 1% invalid, 5% late, 1% repeated."`
 	Series         int           `help:"Devices of w1 (default 1,000) or series of w2 (default 1,000,000)."`
 	Rate           float64       `help:"Messages a second; 0 is flat out."`
 	Duration       time.Duration `default:"10s" help:"How long to send."`
