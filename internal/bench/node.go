@@ -89,6 +89,11 @@ func (n *benchNode) gauges(ctx context.Context) map[string]float64 {
 		"weir_store_compaction_debt_bytes": "debt_bytes",
 		"weir_store_wal_bytes":             "wal_bytes",
 		"weir_store_series":                "series",
+		"weir_store_series_bytes":          "series_bytes",
+		"weir_topic_cache_bytes":           "series_bytes",
+		"weir_messages_stored_total":       "stored",
+		"weir_messages_duplicate_total":    "duplicate",
+		"weir_messages_quarantined_total":  "quarantined",
 	}
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		name, value, ok := strings.Cut(lines.Text(), " ")
@@ -98,6 +103,22 @@ func (n *benchNode) gauges(ctx context.Context) map[string]float64 {
 		}
 	}
 	return out
+}
+
+// watchDebt reads the compaction debt every five seconds until ctx ends.
+func (n *benchNode) watchDebt(ctx context.Context) (out []float64) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return out
+		case <-tick.C:
+			if v, ok := n.gauges(ctx)["debt_bytes"]; ok {
+				out = append(out, v)
+			}
+		}
+	}
 }
 
 // ask runs SQL through the running node and returns the first row.
@@ -132,14 +153,19 @@ func Node(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	gauges := map[string]float64{}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	debt := make(chan []float64, 1)
 	r, proc, err := o.feed(ctx, o.name("node"), n.dir, func(url string) (*process, error) {
 		err := n.start(&o, url, w.Filters(), "")
+		go func() { debt <- n.watchDebt(watching) }()
 		return n.proc, err
 	}, func() { gauges = n.gauges(ctx) })
+	stopWatching()
 	if err != nil {
 		return nil, err
 	}
-	r.Gauges = gauges
+	r.Gauges, r.Debt = gauges, <-debt
 	if o.Workload != "w2" {
 		if row, err := n.ask(ctx, "select count(*) from env"); err == nil {
 			r.Stored, _ = strconv.ParseInt(row[0], 10, 64)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -83,7 +82,8 @@ type Result struct {
 	Name         string
 	Messages     int64
 	Elapsed      time.Duration
-	LastTen      float64 // messages a second in the last ten seconds
+	FirstTen     float64 // messages a second in the first ten seconds; 0: the run was shorter
+	LastTen      float64 // and in the last ten
 	CPU          time.Duration
 	Ack          *histogram
 	PeakResident int64
@@ -92,6 +92,7 @@ type Result struct {
 	Strays       int64 // acknowledgements out of order
 	Stored       int64 // readings that the node counts afterwards; -1: not asked
 	Gauges       map[string]float64
+	Debt         []float64 // bytes that wait for compaction, every five seconds
 }
 
 // Rate is in messages a second.
@@ -107,7 +108,7 @@ func (r *Result) Print(w io.Writer) {
 	fmt.Fprintf(w, "  messages            %d in %.1f s\n", r.Messages, r.Elapsed.Seconds())
 	fmt.Fprintf(w, "  rate                %.0f messages/s", r.Rate())
 	if r.LastTen > 0 {
-		fmt.Fprintf(w, ", last 10 s %.0f", r.LastTen)
+		fmt.Fprintf(w, ", first 10 s %.0f, last 10 s %.0f", r.FirstTen, r.LastTen)
 	}
 	fmt.Fprintln(w)
 	if r.CPU > 0 {
@@ -122,10 +123,21 @@ func (r *Result) Print(w io.Writer) {
 		fmt.Fprintf(w, "  written to device   %.1f bytes a message\n", per(r.Written))
 		fmt.Fprintf(w, "  kept on disk        %.2f bytes a message\n", per(r.Kept))
 	}
-	for _, name := range []string{"debt_bytes", "wal_bytes"} {
-		if v, ok := r.Gauges[name]; ok {
-			fmt.Fprintf(w, "  %-19s %.0f\n", strings.ReplaceAll(name, "_", " "), v)
+	if len(r.Debt) > 0 {
+		fmt.Fprintf(w, "  waits for compaction")
+		for _, d := range r.Debt {
+			fmt.Fprintf(w, " %.1f", d/1e6)
 		}
+		fmt.Fprintf(w, " MB (every 5 s)\n")
+	}
+	if v, ok := r.Gauges["wal_bytes"]; ok {
+		fmt.Fprintf(w, "  write-ahead log     %.1f MB\n", v/1e6)
+	}
+	if series := r.Gauges["series"]; series > 0 {
+		fmt.Fprintf(w, "  memory of a series  %.0f bytes (catalog, watermark and topic cache)\n", r.Gauges["series_bytes"]/series)
+	}
+	if r.Gauges["quarantined"]+r.Gauges["duplicate"] > 0 {
+		fmt.Fprintf(w, "  messages            %.0f stored, %.0f duplicate, %.0f quarantined\n", r.Gauges["stored"], r.Gauges["duplicate"], r.Gauges["quarantined"])
 	}
 	if r.Stored >= 0 {
 		fmt.Fprintf(w, "  readings stored     %d\n", r.Stored)
@@ -217,10 +229,11 @@ func (o *Options) measure(ctx context.Context, name, dir string, proc *process, 
 	stopWatching()
 	r := &Result{
 		Name: name, Elapsed: elapsed, CPU: to.cpu - from.cpu, Ack: &histogram{},
-		PeakResident: <-peak, Written: to.written - from.written, Kept: diskUse(dir), Stored: -1,
+		PeakResident: max(<-peak, to.resident), Written: to.written - from.written, Kept: diskUse(dir), Stored: -1,
 		Gauges: map[string]float64{},
 	}
 	if counts := <-seconds; len(counts) > 11 {
+		r.FirstTen = float64(counts[10]-counts[0]) / 10
 		r.LastTen = float64(counts[len(counts)-1]-counts[len(counts)-11]) / 10
 	}
 	for _, p := range pumps {
