@@ -10,12 +10,23 @@ import (
 // mergeRows is about how many rows MergeSources gives at a time.
 const mergeRows = DefaultBlockRows
 
-// bucketRows is about how many rows a Merger moves at a time. The rows of a few
-// neighbouring series are read from all sections in the order of arrival, where
-// they stand side by side, and written to one column of this length, which the
-// second level cache holds: gathering each series on its own would fetch every
-// line of the sections once a series.
-const bucketRows = 1 << 15
+// bucketRows is about how many rows a Merger moves at most at a time. The rows of
+// a few neighbouring series are read from all sections in the order of arrival,
+// where they stand side by side, and written to one column of this length, which
+// the second level cache holds: gathering each series on its own would fetch every
+// line of the sections once a series. Few rows and wide tables take smaller
+// buckets, because the columns of a bucket together should stay small as well.
+const (
+	bucketRows  = 1 << 15
+	bucketLeast = 1 << 12
+	bucketBytes = 3 << 20
+)
+
+// bucketSize is how many rows a bucket takes.
+func (m *Merger) bucketSize() int {
+	n := min(bucketRows, m.rows/8, bucketBytes/(8*(len(m.table.Columns)+3)))
+	return max(n, bucketLeast)
+}
 
 // Merger sorts the rows of decoded frames by (series, time, arrival) for a
 // segment. It is used by one goroutine and may be reused after Reset. Besides
@@ -110,6 +121,13 @@ func (m *Merger) AddBetween(sec *telemetry.Section, from, to int64) {
 	m.arrivals.addPart(&p)
 }
 
+// SetTable is Reset for the rows of another table version: one Merger serves
+// many tables with the memory that the largest needs.
+func (m *Merger) SetTable(t *telemetry.Table) {
+	m.Reset()
+	m.table = t
+}
+
 // Rows counts the rows that were added.
 func (m *Merger) Rows() int { return m.rows }
 
@@ -197,7 +215,7 @@ func (m *Merger) span() int64 {
 // plan counts the rows of each series and divides the series into buckets.
 func (m *Merger) plan() {
 	m.runs, m.buckets = m.runs[:0], m.buckets[:0]
-	m.dense = m.span() <= int64(max(8*m.rows, 1<<20))
+	m.dense = m.span() <= int64(max(16*m.rows, 1<<16))
 	if m.dense {
 		m.slots = grow(m.slots, int(m.span()))
 		clear(m.slots)
@@ -217,15 +235,18 @@ func (m *Merger) plan() {
 	} else {
 		m.planSparse()
 	}
-	start := 0
+	start, size := 0, m.bucketSize()
 	for i, run := range m.runs {
 		n := len(m.buckets)
-		if n == 0 || m.buckets[n-1].rows+int(run.rows) > bucketRows {
+		if n == 0 || m.buckets[n-1].rows+int(run.rows) > size {
 			m.buckets = append(m.buckets, bucket{firstRun: i, start: start})
 			n++
 		}
 		b := &m.buckets[n-1]
-		s := m.slotOf(run.series)
+		s := &m.slots[i]
+		if m.dense {
+			s = &m.slots[run.series-m.lo]
+		}
 		s.bucket, s.pos = uint32(n-1), uint32(b.rows)
 		b.runs++
 		b.rows += int(run.rows)

@@ -99,7 +99,7 @@ func (s *Store) releaseIdle() {
 			return
 		}
 	}
-	s.pool, s.mergers = sectionPool{}, mergerPool{}
+	s.pool, s.merger = rowPool{}, nil
 }
 
 // releaseAfter is longer than the pause between compactions at middling rates.

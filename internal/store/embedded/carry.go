@@ -71,7 +71,6 @@ func (c *compaction) take(v *tableVersion) *telemetry.Section {
 	joined.Reset(v.table)
 	for _, sec := range c.byTable[v.id] {
 		appendRows(joined, sec, 0, sec.Rows())
-		c.s.pool.put(sec)
 	}
 	delete(c.byTable, v.id)
 	c.order = slices.DeleteFunc(c.order, func(o *tableVersion) bool { return o == v })

@@ -141,6 +141,7 @@ func (s *Store) compactLevel0(ctx context.Context, tn *tenant, all bool) (int, e
 		return 0, nil
 	}
 	job := &compaction{s: s, tn: tn, arrival: frames[len(frames)-1].id}
+	defer s.pool.reset()
 	if err := job.decode(ctx, frames); err != nil {
 		return 0, err
 	}
@@ -217,12 +218,13 @@ func (c *compaction) decodeFrame(f *frame) error {
 		return err
 	}
 	var secs []*telemetry.Section
+	rows, bytes := 0, 0
 	for i, p := range fr.Sections() {
 		v := c.s.version(p.TableID)
 		if v == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "compact", "frame %d has unknown table %d", f.id, p.TableID)
 		}
-		sec := c.s.pool.get()
+		sec := c.s.pool.get(v.table, p.Rows)
 		if _, err := fr.ReadSection(i, sec, v.table, v.cols, true); err != nil {
 			return c.s.readError("frame", f.id, err)
 		}
@@ -231,8 +233,9 @@ func (c *compaction) decodeFrame(f *frame) error {
 			keepRows(sec, func(row int) bool { return c.replaced[rowKey{sec.Series[row], sec.Time[row]}] > f.id })
 		}
 		secs = append(secs, sec)
-		c.tn.rowBytes = max(c.tn.rowBytes*7/8, int64(rowOverhead+sec.SizeBytes()/max(sec.Rows(), 1)))
+		rows, bytes = rows+sec.Rows(), bytes+sec.SizeBytes()
 	}
+	c.tn.rowBytes = max(c.tn.rowBytes*7/8, int64(rowOverhead+bytes/max(rows, 1)))
 	for i, p := range fr.Sections() {
 		if c.byTable[p.TableID] == nil {
 			c.order = append(c.order, c.s.version(p.TableID))
@@ -264,13 +267,12 @@ func (s *Store) setAside(f *frame, cause error) error {
 
 // write sorts the rows of each table and writes their segments.
 func (c *compaction) write(ctx context.Context) error {
-	m := &c.s.mergers
 	for _, v := range c.order {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		secs := c.byTable[v.id]
-		merger := m.of(v)
+		merger := c.s.mergerOf(v)
 		for _, sec := range secs {
 			merger.Add(sec)
 		}
@@ -280,12 +282,8 @@ func (c *compaction) write(ctx context.Context) error {
 		if err = errors.Join(err, w.close(err == nil)); err != nil {
 			return fmt.Errorf("write segment of %s: %w", v.table.Name, err)
 		}
-		for _, sec := range secs {
-			c.s.pool.put(sec)
-		}
 		delete(c.byTable, v.id)
 	}
-	m.trim()
 	return nil
 }
 

@@ -112,24 +112,40 @@ func (d *dedup) lookUp(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d.inFrame(f, keys, &sec)
+		if err := d.inFrame(f, keys, &sec); err != nil {
+			return d.s.failed("look for duplicates", err)
+		}
 	}
 	for _, g := range src.segs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d.inSegment(g, keys, &sec)
+		if err := d.inSegment(g, keys, &sec); err != nil {
+			return d.s.failed("look for duplicates", err)
+		}
 	}
-	d.readLatest(&sec)
+	if err := d.readLatest(&sec); err != nil {
+		return d.s.failed("look for duplicates", err)
+	}
 	return nil
 }
 
-// inFrame looks the candidates up in one frame. A frame that cannot be read
-// proves nothing; openFrame has reported it.
-func (d *dedup) inFrame(f *frame, keys *keySet, sec *telemetry.Section) {
+// mayPass returns an error that is not damage: a disk that does not answer, or
+// no free file descriptor. The look-up is tried again later, because storing what
+// it could not compare would store duplicates. Damaged rows never come back,
+// were counted and logged when they were met, and prove nothing: in doubt, store.
+func mayPass(err error) error {
+	if telemetry.CodeOf(err) == telemetry.CodeDamaged {
+		return nil
+	}
+	return err
+}
+
+// inFrame looks the candidates up in one frame.
+func (d *dedup) inFrame(f *frame, keys *keySet, sec *telemetry.Section) error {
 	parts, err := d.s.frameParts(f)
 	if err != nil {
-		return
+		return mayPass(err)
 	}
 	var fr *chunk.Frame
 	for i := len(parts) - 1; i >= 0; i-- { // the newest rows first
@@ -143,11 +159,13 @@ func (d *dedup) inFrame(f *frame, keys *keySet, sec *telemetry.Section) {
 		}
 		if fr == nil {
 			if fr, err = d.s.openFrame(f); err != nil {
-				return
+				return mayPass(err)
 			}
 		}
 		if _, err := fr.ReadSection(i, sec, v.table, nil, false); err != nil {
-			_ = d.s.readError("frame", f.id, err) // counted and logged: in doubt, store
+			if err := mayPass(d.s.readError("frame", f.id, err)); err != nil {
+				return err
+			}
 			continue
 		}
 		if wantLatest {
@@ -169,13 +187,16 @@ func (d *dedup) inFrame(f *frame, keys *keySet, sec *telemetry.Section) {
 			continue
 		}
 		if _, err := fr.ReadSection(i, sec, v.table, v.cols, false); err != nil {
-			_ = d.s.readError("frame", f.id, err)
+			if err := mayPass(d.s.readError("frame", f.id, err)); err != nil {
+				return err
+			}
 			continue
 		}
 		for j := len(rows) - 1; j >= 0; j-- {
 			d.compare(keys, sec, v, rows[j])
 		}
 	}
+	return nil
 }
 
 // mayHold asks the part's Bloom filter, if a look-up has built it.
@@ -225,18 +246,22 @@ func (d *dedup) compare(keys *keySet, sec *telemetry.Section, v *tableVersion, r
 
 // inSegment looks the candidates up in one segment, reading the pages of series
 // and time of the blocks that may hold them.
-func (d *dedup) inSegment(g *segment, keys *keySet, sec *telemetry.Section) {
+func (d *dedup) inSegment(g *segment, keys *keySet, sec *telemetry.Section) error {
 	seg, err := d.s.openSegment(g)
 	if err != nil {
-		return
+		return mayPass(err)
 	}
-	d.latestInSegment(g, seg)
+	if err := d.latestInSegment(g, seg); err != nil {
+		return err
+	}
 	blocks := seg.Blocks()
 	read, hits := -1, []int(nil) // the block in sec, and rows of it to compare
-	flush := func() {
+	flush := func() error {
 		if len(hits) > 0 {
 			if _, err := seg.ReadBlock(read, sec, g.v.cols, false); err != nil {
-				_ = d.s.readError("segment", g.id, err)
+				if err := mayPass(d.s.readError("segment", g.id, err)); err != nil {
+					return err
+				}
 			} else {
 				for j := len(hits) - 1; j >= 0; j-- {
 					d.compare(keys, sec, g.v, hits[j])
@@ -244,6 +269,7 @@ func (d *dedup) inSegment(g *segment, keys *keySet, sec *telemetry.Section) {
 			}
 		}
 		hits = hits[:0]
+		return nil
 	}
 	for i, c := range keys.cands {
 		if i > 0 && keys.cands[i-1].key == c.key || c.key.time < g.minTime || c.key.time > g.maxTime {
@@ -254,14 +280,21 @@ func (d *dedup) inSegment(g *segment, keys *keySet, sec *telemetry.Section) {
 			if c.key.time < blocks[b].MinTime || c.key.time > blocks[b].MaxTime {
 				continue
 			}
-			run, ok := d.findRun(g, seg, b, c.key)
+			run, ok, err := d.findRun(g, seg, b, c.key)
+			if err != nil {
+				return err
+			}
 			if !ok {
 				continue
 			}
 			if b != read {
-				flush()
+				if err := flush(); err != nil {
+					return err
+				}
 				if _, err := seg.ReadBlock(b, sec, nil, false); err != nil {
-					_ = d.s.readError("segment", g.id, err)
+					if err := mayPass(d.s.readError("segment", g.id, err)); err != nil {
+						return err
+					}
 					read = -1
 					continue
 				}
@@ -274,21 +307,21 @@ func (d *dedup) inSegment(g *segment, keys *keySet, sec *telemetry.Section) {
 			}
 		}
 	}
-	flush()
+	return flush()
 }
 
 // findRun returns the run of a block that may hold the key.
-func (d *dedup) findRun(g *segment, seg *chunk.Segment, block int, key rowKey) (chunk.Run, bool) {
+func (d *dedup) findRun(g *segment, seg *chunk.Segment, block int, key rowKey) (_ chunk.Run, ok bool, _ error) {
 	head, err := d.s.segmentHead(g, seg, block)
 	if err != nil {
-		return chunk.Run{}, false
+		return chunk.Run{}, false, mayPass(err)
 	}
 	runs := head.Runs()
 	i := sort.Search(len(runs), func(i int) bool { return runs[i].Series >= key.series })
 	if i == len(runs) || runs[i].Series != key.series || key.time < runs[i].MinTime || key.time > runs[i].MaxTime {
-		return chunk.Run{}, false
+		return chunk.Run{}, false, nil
 	}
-	return runs[i], true
+	return runs[i], true, nil
 }
 
 // wantsLatest reports whether a part with these bounds may hold the latest row
@@ -322,7 +355,7 @@ func (d *dedup) noteLatest(sec *telemetry.Section, at place) {
 }
 
 // latestInSegment does the same for a segment, from the runs of its blocks.
-func (d *dedup) latestInSegment(g *segment, seg *chunk.Segment) {
+func (d *dedup) latestInSegment(g *segment, seg *chunk.Segment) error {
 	for ref, l := range d.unsettled {
 		if l.found && l.time >= g.maxTime {
 			continue
@@ -331,6 +364,9 @@ func (d *dedup) latestInSegment(g *segment, seg *chunk.Segment) {
 		for b := last - 1; b >= first; b-- {
 			head, err := d.s.segmentHead(g, seg, b)
 			if err != nil {
+				if err := mayPass(err); err != nil {
+					return err
+				}
 				continue
 			}
 			runs := head.Runs()
@@ -344,11 +380,12 @@ func (d *dedup) latestInSegment(g *segment, seg *chunk.Segment) {
 			break // earlier blocks hold earlier rows
 		}
 	}
+	return nil
 }
 
 // readLatest reads the values of the latest rows that stand in the store, each
-// part once. A row that cannot be read counts as not there.
-func (d *dedup) readLatest(sec *telemetry.Section) {
+// part once. A row that is damaged counts as not there.
+func (d *dedup) readLatest(sec *telemetry.Section) error {
 	byPart := map[place][]*latestRow{}
 	for _, l := range d.latest {
 		if l.found {
@@ -359,6 +396,9 @@ func (d *dedup) readLatest(sec *telemetry.Section) {
 	}
 	for part, rows := range byPart {
 		v, err := d.readPart(part, sec)
+		if err := mayPass(err); err != nil {
+			return err
+		}
 		for _, l := range rows {
 			if err != nil {
 				*l = latestRow{}
@@ -370,6 +410,7 @@ func (d *dedup) readLatest(sec *telemetry.Section) {
 			l.sec, l.v, l.row = one, v, 0
 		}
 	}
+	return nil
 }
 
 func (d *dedup) readPart(p place, sec *telemetry.Section) (*tableVersion, error) {

@@ -314,10 +314,14 @@ func (s *Store) applyReplaced(ctx context.Context, tn *tenant, all bool) (bool, 
 	segs := tn.segs
 	s.mu.Unlock()
 	for _, g := range segs {
-		if g.isUnmergeable(s) || !s.holdsAny(g, keys) {
+		if g.isUnmergeable(s) {
 			continue
 		}
-		return true, s.rewrite(ctx, tn, []*segment{g}, keys)
+		if holds, err := s.holdsAny(g, keys); err != nil {
+			return false, fmt.Errorf("look for overwritten rows: %w", err)
+		} else if holds {
+			return true, s.rewrite(ctx, tn, []*segment{g}, keys)
+		}
 	}
 	return false, s.forgetReplaced(tn, holders)
 }
@@ -331,8 +335,9 @@ func (g *segment) isUnmergeable(s *Store) bool {
 	return g.unmergeable
 }
 
-// holdsAny reports whether the segment has a row that one of the keys hides.
-func (s *Store) holdsAny(g *segment, keys map[rowKey]int64) bool {
+// holdsAny reports whether the segment has a row that one of the keys hides, as
+// far as it is not damaged.
+func (s *Store) holdsAny(g *segment, keys map[rowKey]int64) (bool, error) {
 	var sorted []rowKey
 	for k, f := range keys {
 		if f > g.arrival && k.time >= g.minTime && k.time <= g.maxTime {
@@ -340,12 +345,12 @@ func (s *Store) holdsAny(g *segment, keys map[rowKey]int64) bool {
 		}
 	}
 	if len(sorted) == 0 {
-		return false
+		return false, nil
 	}
 	slices.SortFunc(sorted, compareKeys)
 	seg, err := s.openSegment(g)
 	if err != nil {
-		return false
+		return false, mayPass(err)
 	}
 	d := &dedup{s: s}
 	var sec telemetry.Section
@@ -353,22 +358,29 @@ func (s *Store) holdsAny(g *segment, keys map[rowKey]int64) bool {
 	for _, k := range sorted {
 		first, last := seg.Find(k.series)
 		for b := first; b < last; b++ {
-			run, ok := d.findRun(g, seg, b, k)
+			run, ok, err := d.findRun(g, seg, b, k)
+			if err != nil {
+				return false, err
+			}
 			if !ok {
 				continue
 			}
 			if b != read {
 				if _, err := seg.ReadBlock(b, &sec, nil, false); err != nil {
+					if err := mayPass(s.readError("segment", g.id, err)); err != nil {
+						return false, err
+					}
+					read = -1
 					continue
 				}
 				read = b
 			}
 			if _, found := slices.BinarySearch(sec.Time[run.Start:run.Start+run.Rows], k.time); found {
-				return true
+				return true, nil
 			}
 		}
 	}
-	return false
+	return false, nil
 }
 
 // forgetReplaced clears keys that hide nothing any more.

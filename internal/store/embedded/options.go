@@ -56,6 +56,9 @@ type Options struct {
 	// CacheBytes bounds the memory of decoded series and time columns that
 	// duplicate look-ups and scans keep. Default 8 MB.
 	CacheBytes int64
+	// OpenFiles is how many segment files stay open while nobody reads them.
+	// Default 128.
+	OpenFiles int
 	// PageSize of a new catalog.db, in bytes. Default 4096: a commit of few rows
 	// then writes 4.6 KB to the log, with 8192 it is 8.6 KB, and large commits
 	// cost the same.
@@ -82,6 +85,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MergeFanIn, 8)
 	setDefault(&o.SegmentRows, 4_000_000)
 	setDefault(&o.CacheBytes, 8<<20)
+	setDefault(&o.OpenFiles, 128)
 	setDefault(&o.PageSize, 4096)
 	setDefault(&o.WALBytes, 16<<20)
 	return o

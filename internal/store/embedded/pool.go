@@ -5,67 +5,104 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// sectionPool keeps the memory of decoded sections from one compaction to the
-// next. It is used by the compaction alone, under Store.compactMu, and keeps no
-// more than the last compactions used.
-type sectionPool struct {
-	free  []*telemetry.Section
-	bytes int
+// rowPool is the memory of the rows that a compaction decodes. The columns of a
+// section are cut from slabs to the very size that they need: sections that were
+// kept as a whole would all grow to the size of the largest. It is used by the
+// compaction alone, under Store.compactMu.
+type rowPool struct {
+	sections []*telemetry.Section // the first used ones are in use
+	used     int
+	words    slabs[uint64]
+	times    slabs[int64]
+	refs     slabs[telemetry.SeriesRef]
 }
 
-const poolBytes = 16 << 20
-
-func (p *sectionPool) get() *telemetry.Section {
-	if n := len(p.free); n > 0 {
-		sec := p.free[n-1]
-		p.free = p.free[:n-1]
-		p.bytes -= capBytes(sec)
-		return sec
+// get returns a section with room for so many rows of a table, until reset.
+func (p *rowPool) get(t *telemetry.Table, rows int) *telemetry.Section {
+	if p.used == len(p.sections) {
+		p.sections = append(p.sections, &telemetry.Section{})
 	}
-	return &telemetry.Section{}
-}
-
-func (p *sectionPool) put(sec *telemetry.Section) {
-	if n := capBytes(sec); p.bytes+n <= poolBytes {
-		p.bytes += n
-		p.free = append(p.free, sec)
+	sec := p.sections[p.used]
+	p.used++
+	cols := sec.Columns[:cap(sec.Columns)]
+	if len(cols) < len(t.Columns) {
+		cols = make([]telemetry.Vector, len(t.Columns))
 	}
-}
-
-func capBytes(sec *telemetry.Section) int {
-	n := cap(sec.Series)*4 + cap(sec.Time)*8 + cap(sec.Received)*8
+	*sec = telemetry.Section{Columns: cols[:len(t.Columns)], Series: p.refs.cut(rows), Time: p.times.cut(rows), Received: p.times.cut(rows)}
 	for i := range sec.Columns {
-		c := &sec.Columns[i]
-		n += cap(c.Bits)*8 + cap(c.Ends)*4 + cap(c.Bytes) + cap(c.Nulls)*8
+		v := &sec.Columns[i]
+		*v = telemetry.Vector{Bits: p.words.cut(rows), Nulls: v.Nulls[:0], Ends: v.Ends[:0], Bytes: v.Bytes[:0]}
 	}
-	return n
+	return sec
 }
 
-// mergerPool keeps a merger for each table version that the last compactions met.
-type mergerPool struct {
-	byTable map[uint32]*chunk.Merger
-	used    map[uint32]bool
-}
-
-func (p *mergerPool) of(v *tableVersion) *chunk.Merger {
-	if p.byTable == nil {
-		p.byTable, p.used = map[uint32]*chunk.Merger{}, map[uint32]bool{}
-	}
-	m := p.byTable[v.id]
-	if m == nil {
-		m = chunk.NewMerger(v.table)
-		p.byTable[v.id] = m
-	}
-	p.used[v.id] = true
-	return m
-}
-
-// trim lets go of mergers that the last compaction did not use.
-func (p *mergerPool) trim() {
-	for id := range p.byTable {
-		if !p.used[id] || len(p.byTable) > 4 {
-			delete(p.byTable, id)
+// reset takes all sections back. It keeps what this time needed, and lets go of
+// what only an earlier time did.
+func (p *rowPool) reset() {
+	for _, sec := range p.sections {
+		cols := sec.Columns[:cap(sec.Columns)]
+		for i := range cols {
+			// Texts are kept where they are few.
+			v := &cols[i]
+			v.Bits, v.Dict = nil, nil
+			if cap(v.Bytes)+4*cap(v.Ends) > keptText {
+				v.Bytes, v.Ends = nil, nil
+			}
 		}
 	}
-	clear(p.used)
+	clear(p.sections[p.used:])
+	p.sections = p.sections[:p.used]
+	p.used = 0
+	p.words.reset()
+	p.times.reset()
+	p.refs.reset()
+}
+
+const keptText = 4 << 10
+
+// slabs gives out pieces of long slices.
+type slabs[T any] struct {
+	all   [][]T
+	at    int // the slab that pieces are cut from
+	left  []T // what is left of it
+	total int // length of all
+}
+
+// Slabs grow with what is needed, so that few rows take little memory.
+const (
+	slabLeast = 32 << 10
+	slabMost  = 512 << 10
+)
+
+// cut returns an empty piece with room for n; what the room holds is undefined.
+func (s *slabs[T]) cut(n int) []T {
+	for len(s.left) < n {
+		if s.at == len(s.all) {
+			s.all = append(s.all, make([]T, max(n, min(max(s.total, slabLeast), slabMost))))
+			s.total += len(s.all[s.at])
+		}
+		s.left = s.all[s.at]
+		s.at++
+	}
+	piece := s.left[:0:n]
+	s.left = s.left[n:]
+	return piece
+}
+
+func (s *slabs[T]) reset() {
+	for _, unused := range s.all[s.at:] {
+		s.total -= len(unused)
+	}
+	clear(s.all[s.at:])
+	s.all = s.all[:s.at]
+	s.at, s.left = 0, nil
+}
+
+// mergerOf returns the merger, ready for the rows of a table version.
+func (s *Store) mergerOf(v *tableVersion) *chunk.Merger {
+	if s.merger == nil {
+		s.merger = chunk.NewMerger(v.table)
+	}
+	s.merger.SetTable(v.table)
+	return s.merger
 }

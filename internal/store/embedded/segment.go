@@ -37,7 +37,7 @@ type segment struct {
 	removed atomic.Bool  // no longer in the catalog: the file goes when pins are 0
 
 	mu     sync.Mutex
-	file   *os.File
+	file   *segmentFile
 	opened *chunk.Segment
 	broken error
 }
@@ -46,8 +46,9 @@ func (s *Store) segmentPath(id int64) string {
 	return filepath.Join(s.opt.Dir, segmentDir, fmt.Sprintf("%016x.seg", id))
 }
 
-// openSegment returns the segment ready for reading, opening its file at the
-// first use. Damage found then is kept: every later use reports it again.
+// openSegment returns the segment ready for reading: its footer is read at the
+// first use and kept, its file is opened when it is read. Damage found then is
+// kept too: every later use reports it again. Other errors may pass.
 func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -55,7 +56,8 @@ func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 		return g.opened, g.broken
 	}
 	path := s.segmentPath(g.id)
-	f, err := os.Open(path)
+	file := &segmentFile{files: &s.files, path: path}
+	f, err := file.acquire()
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			g.broken = telemetry.Errorf(telemetry.CodeDamaged, "open segment", "segment file %s is missing", path)
@@ -65,10 +67,11 @@ func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err)
 	}
 	info, err := f.Stat()
+	file.release()
 	if err != nil {
-		return nil, errors.Join(telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err), f.Close())
+		return nil, errors.Join(telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err), file.close())
 	}
-	seg, err := chunk.OpenSegment(f, info.Size(), chunk.OpenOptions{Name: path})
+	seg, err := chunk.OpenSegment(file, info.Size(), chunk.OpenOptions{Name: path})
 	if err == nil {
 		err = checkSegment(g, seg, path)
 	}
@@ -77,9 +80,9 @@ func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 			g.broken = err
 			s.damaged(err)
 		}
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, file.close())
 	}
-	g.file, g.opened = f, seg
+	g.file, g.opened = file, seg
 	return seg, nil
 }
 
@@ -108,7 +111,7 @@ func (s *Store) removeSegment(g *segment) {
 		return
 	}
 	if g.file != nil {
-		if err := g.file.Close(); err != nil {
+		if err := g.file.close(); err != nil {
 			s.opt.Logger.Warn("close segment", "error", err)
 		}
 		g.file, g.opened = nil, nil
@@ -116,21 +119,6 @@ func (s *Store) removeSegment(g *segment) {
 	if err := os.Remove(s.segmentPath(g.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		// It is an orphan now: the next start tries again.
 		s.opt.Logger.Warn("remove segment", "error", err)
-	}
-}
-
-func (s *Store) closeSegments() {
-	for _, tn := range *s.tenants.Load() {
-		for _, g := range tn.segs {
-			g.mu.Lock()
-			if g.file != nil {
-				if err := g.file.Close(); err != nil {
-					s.opt.Logger.Warn("close segment", "error", err)
-				}
-				g.file, g.opened = nil, nil
-			}
-			g.mu.Unlock()
-		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/weir-telemetry/weir/internal/chunk"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -53,14 +54,15 @@ type Store struct {
 
 	recent frameCache
 	heads  headCache
+	files  segmentFiles
 	zenc   *zstd.Encoder
 	zdec   *zstd.Decoder
 	stats  counters
 
 	// compactMu is held by the one compaction or merge that runs.
 	compactMu sync.Mutex
-	pool      sectionPool
-	mergers   mergerPool
+	pool      rowPool
+	merger    *chunk.Merger
 
 	ckMu     sync.Mutex
 	ck       *conn        // of checkpoints
@@ -86,6 +88,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, nextFrame: frameStep, nextQuarantine: 1,
 		readers: make(chan *conn, maxReaders), published: make(chan struct{}), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
 		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.CacheBytes},
+		files: segmentFiles{limit: opt.OpenFiles, opener: os.Open},
 	}
 	s.tenants.Store(&map[telemetry.Tenant]*tenant{})
 	if err := s.open(ctx); err != nil {
@@ -266,7 +269,7 @@ func (s *Store) release() error {
 		errs = append(errs, s.w.close())
 		s.w = nil
 	}
-	s.closeSegments()
+	errs = append(errs, s.files.close())
 	if s.zdec != nil {
 		s.zdec.Close()
 	}
