@@ -132,6 +132,7 @@ type mapping struct {
 // object is the object part of a node.
 type object struct {
 	props    []prop
+	quick    []quick         // parallel to props; empty where there are more than 64
 	follow   []atomic.Uint32 // which property came after property i-1 last time
 	table    []uint16        // open addressing over names: index+1
 	shift    uint
@@ -198,6 +199,12 @@ func (o *object) seal() {
 	o.follow = make([]atomic.Uint32, len(o.props)+1)
 	for i := range o.follow {
 		o.follow[i].Store(uint32(i))
+	}
+	if len(o.props) <= 64 {
+		o.quick = make([]quick, len(o.props))
+		for i := range o.props {
+			o.quick[i] = newQuick(&o.props[i])
+		}
 	}
 	size := uint(2)
 	o.shift = 63

@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,9 +37,18 @@ type Options struct {
 	// asked before Approve, which sees the plan with that table. "" and a nil
 	// function keep the plan's name.
 	TableName func(p *Plan) string
-	// OnChange is told of every new set, one at a time, in order. It is not
-	// called for the set that Open loads, and must not call the Registry's
-	// Reload or Close.
+	// Last gives, at the first load, the plan that was active for a document, by
+	// its file's name, when the directory was last open: it stays active where
+	// the document is broken or refused now, as it does for one that changes
+	// while the Registry is open. named and version are what the document calls
+	// itself, as far as that can be read. It returns nil where nothing is known.
+	Last func(file, named string, version int) *Plan
+	// Active is told at every load which plan is active for each document, by its
+	// file's name, before the set is used, so that Last can answer after a restart.
+	Active func(map[string]*Plan)
+	// OnChange is told of every load that changed the set or the problems, one at
+	// a time, in order. It is not called for the load of Open, and must not call
+	// the Registry's Reload or Close.
 	OnChange func(*Set)
 	// Debounce is how long the directory must be quiet before it is loaded
 	// again; 0 is 200 ms. An editor writes a file in several steps.
@@ -51,21 +62,53 @@ type Options struct {
 const maxDocuments = 10_000
 
 // Registry keeps the active set of a directory and follows its changes. A
-// document that is broken keeps its last good plan; one that is gone takes its
-// plan with it.
+// document that is broken keeps its last good plan, also over a restart where
+// Options.Last and Options.Active keep it; one that is gone takes its plan with it.
 type Registry struct {
 	dir     string
 	opts    Options
 	current atomic.Pointer[Set]
 
-	mu       sync.Mutex // one load at a time
-	files    map[string]*fileState
-	problems Problems
+	mu     sync.Mutex // one load at a time
+	files  map[string]*fileState
+	unread Problems    // of the last load, those of reading the files
+	retry  retryPolicy // of approvals that failed for a reason that may pass
+
+	problems atomic.Pointer[Problems] // of the last load
 
 	stop chan struct{}
 	done sync.WaitGroup
 	once sync.Once
 }
+
+// retryPolicy spaces the loads of a directory that did not change.
+type retryPolicy struct {
+	due   bool // something may succeed without a change of a file
+	after time.Time
+	pause time.Duration
+}
+
+// mostPause is the longest time between two tries.
+const mostPause = 10 * time.Minute
+
+// next plans the try after one that failed at now, or none.
+func (p *retryPolicy) next(failed bool, first time.Duration, now time.Time) {
+	if !failed {
+		*p = retryPolicy{}
+		return
+	}
+	p.pause = min(max(2*p.pause, first), max(mostPause, first))
+	p.due, p.after = true, now.Add(p.pause)
+}
+
+// why is what a load is for.
+type why int
+
+const (
+	opening why = iota // the first load
+	asked              // Reload: documents that were refused are tried again
+	looking            // files may have changed
+)
 
 // fileState is what is known of one document.
 type fileState struct {
@@ -85,7 +128,7 @@ func Open(dir string, opts Options) (*Registry, error) {
 	r := &Registry{dir: dir, opts: opts, files: map[string]*fileState{}, stop: make(chan struct{})}
 	empty, _ := NewSet(nil)
 	r.current.Store(empty)
-	if err := r.load(true); err != nil {
+	if err := r.load(opening); err != nil {
 		if p := Problems(nil); !errors.As(err, &p) {
 			return nil, err
 		}
@@ -109,14 +152,15 @@ func (r *Registry) Current() *Set { return r.current.Load() }
 
 // Problems are those of the last load.
 func (r *Registry) Problems() Problems {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.problems)
+	if p := r.problems.Load(); p != nil {
+		return slices.Clone(*p)
+	}
+	return nil
 }
 
 // Reload loads the directory again at once. It returns the problems, if any, as
 // an error; what could be loaded is active all the same.
-func (r *Registry) Reload() error { return r.load(false) }
+func (r *Registry) Reload() error { return r.load(asked) }
 
 // Close ends the watching and waits for it.
 func (r *Registry) Close() error {
@@ -157,9 +201,9 @@ func (r *Registry) watch(w *fsnotify.Watcher) {
 			}
 			r.opts.Logger.Warn("watching the schemas failed; polling goes on", "dir", r.dir, "err", err)
 		case <-quiet.C:
-			_ = r.load(false) // told by Problems and the log
+			_ = r.load(looking) // told by Problems and the log
 		case <-poll.C:
-			_ = r.load(false)
+			_ = r.load(looking)
 		}
 	}
 }
@@ -177,30 +221,32 @@ func isDocument(name string) bool {
 	return false
 }
 
-// load reads the directory and activates what can be. first is the load of Open.
-func (r *Registry) load(first bool) error {
+// load reads the directory and activates what can be.
+func (r *Registry) load(reason why) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	data, problems, err := r.read()
+	known := r.Problems()
+	data, unread, err := r.read()
 	if err != nil {
 		problem := Problem{File: r.dir, Message: "cannot be read: " + err.Error()}
-		if !first && !slices.Equal(r.problems, Problems{problem}) {
+		now := Problems{problem}
+		if reason != opening && !slices.Equal(known, now) {
 			r.opts.Logger.Error("schemas stay as they are", "dir", r.dir, "err", err)
 		}
-		r.problems = Problems{problem}
+		r.unread = now
+		r.tell(known, now, false)
 		return telemetry.Errorf(telemetry.CodeUnavailable, "load schemas", "read directory %q: %v", r.dir, err)
 	}
-	changed := first || len(data) != len(r.files) || len(r.problems) > 0
-	for name, d := range data {
-		if f := r.files[name]; f == nil || !bytes.Equal(f.data, d) {
-			changed = true
-		}
+	if reason == looking && !r.differs(data, unread) {
+		return known.Err()
 	}
-	if !changed {
-		return nil
+	r.unread = unread
+	if reason == opening {
+		r.recall(data)
 	}
-	plans, more := r.compile(data)
-	problems = append(problems, more...)
+	plans, problems, passing := r.compile(data)
+	r.retry.next(passing, r.opts.PollEvery, time.Now())
+	problems = append(problems, unread...)
 	set, more := NewSet(plans)
 	problems = append(problems, more...)
 	if len(more) > 0 {
@@ -217,28 +263,101 @@ func (r *Registry) load(first bool) error {
 
 	active := map[string]*Plan{}
 	for _, p := range set.plans {
-		active[p.file] = p
+		active[filepath.Base(p.file)] = p
 	}
 	for name, f := range r.files {
-		if p := active[filepath.Join(r.dir, name)]; p != nil {
+		if p := active[name]; p != nil {
 			f.good = p
 		}
 	}
-	same := slices.Equal(problems, r.problems)
-	r.problems = problems
-	for _, p := range problems {
-		if !same {
+	if !slices.Equal(problems, known) {
+		for _, p := range problems {
 			r.opts.Logger.Error("schema document", "file", p.File, "line", p.Line, "column", p.Column, "problem", p.Message, "hint", p.Hint)
 		}
 	}
-	if first || !slices.Equal(set.plans, r.Current().plans) {
+	changed := reason == opening || !slices.Equal(set.plans, r.Current().plans)
+	if r.opts.Active != nil {
+		r.opts.Active(r.lastGood())
+	}
+	if changed {
 		r.current.Store(set)
 		r.opts.Logger.Info("schemas loaded", "dir", r.dir, "active", len(set.plans), "problems", len(problems))
-		if !first && r.opts.OnChange != nil {
-			r.opts.OnChange(set)
-		}
+	}
+	if reason == opening {
+		r.problems.Store(&problems)
+	} else {
+		r.tell(known, problems, changed)
 	}
 	return problems.Err()
+}
+
+// tell keeps the problems of a load, and tells of what it changed.
+func (r *Registry) tell(before, now Problems, changed bool) {
+	r.problems.Store(&now)
+	if r.opts.OnChange != nil && (changed || !slices.Equal(before, now)) {
+		r.opts.OnChange(r.Current())
+	}
+}
+
+// differs reports whether a load could have another outcome than the last.
+func (r *Registry) differs(data map[string][]byte, unread Problems) bool {
+	if len(data) != len(r.files) || !slices.Equal(unread, r.unread) || r.retry.due && !time.Now().Before(r.retry.after) {
+		return true
+	}
+	for name, d := range data {
+		if f := r.files[name]; f == nil || !bytes.Equal(f.data, d) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastGood is what Active is told: also a plan that a clash keeps out for now
+// stays known.
+func (r *Registry) lastGood() map[string]*Plan {
+	all := map[string]*Plan{}
+	for name, f := range r.files {
+		if f.good != nil {
+			all[name] = f.good
+		}
+	}
+	return all
+}
+
+// recall gives every document the plan that was active when the directory was
+// last open.
+func (r *Registry) recall(data map[string][]byte) {
+	if r.opts.Last == nil {
+		return
+	}
+	for name, d := range data {
+		path := filepath.Join(r.dir, name)
+		named, version := callsItself(d)
+		if p := r.opts.Last(name, named, version); p != nil {
+			q := *p
+			q.file = path
+			r.files[name] = &fileState{data: d, good: &q}
+		}
+	}
+}
+
+// ownName and ownVersion find what a document calls itself even where it is
+// not well-formed.
+var (
+	ownName    = regexp.MustCompile(`(?m)^[\s{,]*"?name"?\s*:\s*"?([a-z][a-z0-9_]*)`)
+	ownVersion = regexp.MustCompile(`(?m)^[\s{,]*"?version"?\s*:\s*([0-9]+)`)
+)
+
+// callsItself returns the name and version of a document, "" and 0 where they
+// cannot be made out.
+func callsItself(document []byte) (name string, version int) {
+	if m := ownName.FindSubmatch(document); m != nil {
+		name = string(m[1])
+	}
+	if m := ownVersion.FindSubmatch(document); m != nil {
+		version, _ = strconv.Atoi(string(m[1]))
+	}
+	return name, version
 }
 
 // read reads every document of the directory.
@@ -285,9 +404,9 @@ func readLimited(path string) ([]byte, error) {
 }
 
 // compile returns the plan of every document, that which was active before first,
-// so that it wins where two clash.
-func (r *Registry) compile(data map[string][]byte) ([]*Plan, Problems) {
-	var problems Problems
+// so that it wins where two clash. passing says that a problem may pass without a
+// change of the documents.
+func (r *Registry) compile(data map[string][]byte) (plans []*Plan, problems Problems, passing bool) {
 	var kept, fresh []*Plan
 	last := map[string]*Plan{}
 	for name := range r.files {
@@ -337,6 +456,7 @@ func (r *Registry) compile(data map[string][]byte) ([]*Plan, Problems) {
 			}
 		}
 		if err := r.approve(p); err != nil {
+			passing = passing || telemetry.CodeOf(err) != telemetry.CodeConflict
 			problem := Problem{File: p.file, Line: 1, Column: 1, Message: "not accepted: " + err.Error()}
 			if good := last[p.file]; good != nil {
 				problem.Hint = fmt.Sprintf("version %d of before stays active", good.version)
@@ -347,7 +467,7 @@ func (r *Registry) compile(data map[string][]byte) ([]*Plan, Problems) {
 		}
 		kept = append(kept, p)
 	}
-	return kept, problems
+	return kept, problems, passing
 }
 
 func (r *Registry) approve(p *Plan) error {

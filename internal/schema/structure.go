@@ -47,6 +47,19 @@ func (c *Checker) object(n *node, pos int) int {
 		return c.objectEnd(n, start, pos+1, 0, wideBase, nameBase)
 	}
 	for {
+		var closed bool
+		if pos, last, seen, closed = c.members(o, pos, last, seen); closed {
+			if seen&o.required == o.required && o.wide == nil && len(c.names) == nameBase {
+				return pos + 1
+			}
+			return c.objectEnd(n, start, pos+1, seen, wideBase, nameBase)
+		}
+		if pos < 0 {
+			return -1
+		}
+		if pos < len(p) && p[pos] <= ' ' {
+			pos = skipSpace(p, pos)
+		}
 		keyAt := pos
 		guess := int(o.follow[last].Load())
 		if guess < len(o.props) && o.props[guess].at(p, pos) {
