@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
-	"github.com/weir-telemetry/weir/internal/node/credentials"
+	"github.com/weir-telemetry/weir/internal/source/credentials"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 

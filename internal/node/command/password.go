@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node/config"
-	"github.com/weir-telemetry/weir/internal/node/credentials"
+	"github.com/weir-telemetry/weir/internal/source/credentials"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -71,8 +72,8 @@ func what(r *control.Record) string {
 	if r.Pointer != "" {
 		s += " at " + visible([]byte(r.Pointer), 60)
 	}
-	if r.Offset >= 0 {
-		s += fmt.Sprintf(", byte %d", r.Offset)
+	if at := fmt.Sprintf("byte %d", r.Offset); r.Offset >= 0 && !strings.HasSuffix(r.Detail, "at "+at) {
+		s += ", " + at
 	}
 	return s
 }

@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
@@ -31,22 +31,7 @@ func SchemaCheck(e *Env, files []string) error {
 		return telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "no schema documents in %s", strings.Join(files, ", ")).
 			WithHint("documents end in .yaml, .yml or .json; weir schema infer proposes one from sample payloads")
 	}
-	var plans []*schema.Plan
-	var problems schema.Problems
-	for _, file := range documents {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "%v", err)
-		}
-		plan, found := schema.Compile(file, data)
-		if len(found) > 0 {
-			problems = append(problems, found...)
-			continue
-		}
-		plans = append(plans, plan)
-	}
-	_, together := schema.NewSet(plans)
-	problems = append(problems, together...)
+	set, problems := schema.CheckFiles(documents)
 	for _, p := range problems {
 		if _, err := fmt.Fprintln(e.Err, p.Error()); err != nil {
 			return err
@@ -55,9 +40,15 @@ func SchemaCheck(e *Env, files []string) error {
 	if len(problems) > 0 {
 		return telemetry.Errorf(telemetry.CodeInvalid, "check schemas", "%d problem(s) in %d document(s)", len(problems), len(documents))
 	}
-	for _, p := range plans {
+	for _, p := range set.Plans() {
 		if err := e.printf("%s: %s version %d, topics %s, %d columns, %d tags\n",
 			p.File(), p.Name(), p.Version(), p.Filter(), len(p.Table().Columns), len(p.Table().Tags)); err != nil {
+			return err
+		}
+		if p.Slow() == "" {
+			continue
+		}
+		if err := e.printf("  slow: %s: outside the one-pass plan, so the full JSON Schema library checks every payload, which costs ten to a hundred times more\n", p.Slow()); err != nil {
 			return err
 		}
 	}
@@ -81,7 +72,7 @@ func expand(files []string) ([]string, error) {
 			return nil, telemetry.Errorf(telemetry.CodeNotFound, "check schemas", "%v", err)
 		}
 		for _, entry := range entries {
-			if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(entry.Name())) && !strings.HasPrefix(entry.Name(), ".") {
+			if !entry.IsDir() && schema.IsDocument(entry.Name()) {
 				out = append(out, filepath.Join(file, entry.Name()))
 			}
 		}
@@ -114,12 +105,10 @@ func SchemaInfer(e *Env, files []string) error {
 		return telemetry.Errorf(telemetry.CodeInvalid, "infer schema", "no samples were given").
 			WithHint("give payloads, one in a line: mosquitto_sub -t 'plants/#' -C 100 | weir schema infer")
 	}
+	// What was understood is of use also where it does not compile yet.
 	document, err := schema.Infer(samples)
-	if err != nil {
-		return telemetry.Errorf(telemetry.CodeInvalid, "infer schema", "%v", err)
-	}
-	_, err = e.Out.Write(document)
-	return err
+	_, writeErr := e.Out.Write(document)
+	return errors.Join(err, writeErr)
 }
 
 // split returns the payloads of a file: the whole of it where it is one JSON

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-telemetry/weir/internal/demo"
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/control"
-	"github.com/weir-telemetry/weir/internal/node/credentials"
+	"github.com/weir-telemetry/weir/internal/source/credentials"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 

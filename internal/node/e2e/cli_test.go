@@ -65,7 +65,7 @@ func TestCommandsWithoutDataSaySoAndMakeNone(t *testing.T) {
 	}
 }
 
-func TestAnswersComeInThreeFormats(t *testing.T) {
+func TestAnswersComeInEveryFormat(t *testing.T) {
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	r := p.serve()
 	publish(t, r, "p", timed("a,\"b", 3))
@@ -79,6 +79,9 @@ func TestAnswersComeInThreeFormats(t *testing.T) {
 		var objects []map[string]any
 		if err := json.Unmarshal([]byte(p.must("query", "--format", "json", sql)), &objects); err != nil || len(objects) != 3 || objects[2]["seq"] != 2.0 || objects[0]["client"] != `a,"b` {
 			t.Errorf("%s: json is %v, %v", when, objects, err)
+		}
+		if got := p.must("query", "--format", "ndjson", sql); strings.Count(got, "\n") != 3 || !json.Valid([]byte(strings.Split(got, "\n")[2])) {
+			t.Errorf("%s: ndjson is %s", when, got)
 		}
 		if got := p.must("query", sql); !contains(got, "client  seq  time", "(3 rows)") {
 			t.Errorf("%s: the table is\n%s", when, got)
@@ -109,6 +112,13 @@ func TestSchemaCheckNamesFileLineAndColumn(t *testing.T) {
 	if out := p.must("schema", "check", "schemas/good.yaml"); !contains(out, "timed version 1", "t/+/timed") {
 		t.Errorf("the good one alone: %s", out)
 	}
+	if out := p.must("schema", "check", "schemas/good.yaml"); strings.Contains(out, "slow") {
+		t.Errorf("the one-pass plan takes it all, and it says: %s", out)
+	}
+	p.write("slow.yaml", "name: slow\nversion: 1\ntopic: s/{x}\nformat: json\npayload:\n  type: object\n  properties: {v: {type: number}}\n  dependentRequired: {v: [w]}\n")
+	if out := p.must("schema", "check", "slow.yaml"); !contains(out, "slow version 1", "slow: dependentRequired, line 8") {
+		t.Errorf("a keyword outside the plan: %s", out)
+	}
 	if _, stderr, code := p.run("schema", "check", "schemas/missing.yaml"); code != 3 {
 		t.Errorf("a missing file: exit code %d\n%s", code, stderr)
 	}
@@ -120,8 +130,31 @@ func TestASchemaIsInferredFromSamples(t *testing.T) {
 	if code != 0 || !contains(out, "temp", "door", "payload") {
 		t.Errorf("exit code %d\n%s%s", code, out, stderr)
 	}
+	out, stderr, code = p.feed(`{"":1,"temp":2.5}`, "schema", "infer")
+	if code != 2 || !contains(out, "temp: {type: number}") || !contains(stderr, "do not fit one table", "hint:") {
+		t.Errorf("a proposal that does not compile: exit code %d\n%s%s", code, out, stderr)
+	}
 	if _, stderr, code := p.feed("", "schema", "infer"); code != 2 || !strings.Contains(stderr, "no samples") {
 		t.Errorf("without samples: exit code %d\n%s", code, stderr)
+	}
+}
+
+func TestQuarantineSaysOnceWhereTheTroubleIs(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	r := p.serve()
+	publish(t, r, "q", func(i int) (string, []byte, bool) {
+		return "t/q/bare", []byte([]string{`{"seq":"one`, `{"seq":-1}`}[i%2]), i < 2
+	})
+	out := p.must("quarantine", "list")
+	for _, line := range []string{"malformed", "invalid"} {
+		if strings.Count(out, line) != 1 {
+			t.Fatalf("no record %s:\n%s", line, out)
+		}
+	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "malformed") && strings.Count(line, "byte ") != 1 || strings.Contains(line, "invalid") && strings.Count(line, "byte 7") != 1 {
+			t.Errorf("where it is: %s", line)
+		}
 	}
 }
 

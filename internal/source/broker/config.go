@@ -19,7 +19,7 @@ type Config struct {
 	// WebSocket is MQTT over WebSocket, off while its Listen is empty.
 	WebSocket WebSocketConfig `yaml:"websocket"`
 
-	// PasswordFile has lines of user:hash, as HashPassword and mosquitto_passwd
+	// PasswordFile has lines of user:hash, as package credentials and mosquitto_passwd
 	// write them.
 	PasswordFile string `yaml:"password_file"`
 	// Anonymous says whether clients may connect without a password: "yes", "no",

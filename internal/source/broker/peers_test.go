@@ -27,6 +27,7 @@ import (
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 	"github.com/gorilla/websocket"
 
+	"github.com/weir-telemetry/weir/internal/source/credentials"
 	"github.com/weir-telemetry/weir/internal/source/wire"
 )
 
@@ -298,7 +299,7 @@ func TestMutualTLSTurnsStrangersAway(t *testing.T) {
 
 func TestPasswords(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users")
-	hash, err := HashPassword([]byte("secret"))
+	line, err := credentials.Line("anna", "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +310,7 @@ func TestPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, append(lines, "# users\n\nanna:"+hash+"\n"...), 0o600); err != nil {
+	if err := os.WriteFile(file, append(lines, "# users\n\n"+line+"\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b := start(t, newFakeSink(t), func(c *Config) { c.PasswordFile = file })

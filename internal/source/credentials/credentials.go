@@ -1,5 +1,6 @@
-// Package credentials reads and writes files of user:hash lines, and makes
-// passwords for those who want to be given one.
+// Package credentials reads and writes files of user:hash lines, for the
+// embedded broker and for the node's HTTP server, and makes passwords for those
+// who want to be given one.
 //
 // A line is user:$7$iterations$salt$key, PBKDF2 with SHA-512 and salt and key in
 // base64, as mosquitto_passwd writes them. Empty lines and lines that begin with
@@ -29,7 +30,7 @@ const (
 	maxRounds  = 10_000_000
 	keyBytes   = sha512.Size
 	leastKey   = 16
-	saltBytes  = 16
+	saltBytes  = 12 // what mosquitto takes
 )
 
 var encoding = base64.StdEncoding
@@ -70,6 +71,7 @@ type Users struct {
 	users  map[string]entry
 	secret [32]byte // keys the memory of passwords that were right
 
+	busy  chan struct{} // one hash at a time, so that guessing cannot take all processors
 	mu    sync.Mutex
 	right map[string][sha256.Size]byte
 }
@@ -80,12 +82,12 @@ func Load(path string) (*Users, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read users: %w", err)
 	}
-	u := &Users{users: map[string]entry{}, right: map[string][sha256.Size]byte{}}
+	u := &Users{users: map[string]entry{}, right: map[string][sha256.Size]byte{}, busy: make(chan struct{}, 1)}
 	_, _ = rand.Read(u.secret[:]) // never fails
 	var wrong []string
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimRight(lines.Text(), "\r ")
+		line := strings.TrimSpace(lines.Text())
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -110,45 +112,58 @@ func Load(path string) (*Users, error) {
 
 func parse(line string) (string, entry, error) {
 	user, hash, ok := strings.Cut(line, ":")
-	parts := strings.Split(hash, "$")
-	if !ok || user == "" || len(parts) != 5 || parts[0] != "" || parts[1] != scheme {
+	if !ok || user == "" {
 		return "", entry{}, fmt.Errorf("not a user:$%s$… line; make lines with weir password NAME or mosquitto_passwd", scheme)
+	}
+	e, err := parseHash(hash)
+	if err != nil {
+		return "", entry{}, fmt.Errorf("user %q: %w", user, err)
+	}
+	return user, e, nil
+}
+
+func parseHash(hash string) (entry, error) {
+	parts := strings.Split(hash, "$")
+	if len(parts) != 5 || parts[0] != "" || parts[1] != scheme {
+		return entry{}, fmt.Errorf("the hash is not $%s$iterations$salt$key", scheme)
 	}
 	rounds, err := strconv.Atoi(parts[2])
 	if err != nil || rounds < 1 || rounds > maxRounds {
-		return "", entry{}, fmt.Errorf("the count of iterations %q is not from 1 to %d", parts[2], maxRounds)
+		return entry{}, fmt.Errorf("the count of iterations %q is not from 1 to %d", parts[2], maxRounds)
 	}
 	salt, err := encoding.DecodeString(parts[3])
 	if err != nil {
-		return "", entry{}, fmt.Errorf("the salt is not base64")
+		return entry{}, fmt.Errorf("the salt is not base64")
 	}
 	key, err := encoding.DecodeString(parts[4])
 	if err != nil || len(key) < leastKey {
-		return "", entry{}, fmt.Errorf("the key is not base64 of at least %d bytes", leastKey)
+		return entry{}, fmt.Errorf("the key is not base64 of at least %d bytes", leastKey)
 	}
-	return user, entry{rounds, salt, key}, nil
+	return entry{rounds, salt, key}, nil
 }
 
 // Verify reports whether the password is the user's. The first right answer of a
 // user takes a while, as it should; later ones are compared with a keyed hash
 // in memory, because a thousand devices may reconnect at once.
 func (u *Users) Verify(user, password string) bool {
-	e, ok := u.users[user]
-	if !ok {
-		e = entry{rounds: iterations, salt: u.secret[:saltBytes]} // as slow as a known one
+	e, known := u.users[user]
+	if !known { // as slow as a known one
+		e = entry{rounds: iterations, salt: u.secret[:saltBytes], key: u.secret[:]}
 	}
 	mac := hmac.New(sha256.New, u.secret[:])
-	mac.Write([]byte(password))
+	fmt.Fprintf(mac, "%d:%s:%s", len(user), user, password)
 	var sum [sha256.Size]byte
 	mac.Sum(sum[:0])
-	u.mu.Lock()
-	known, seen := u.right[user]
-	u.mu.Unlock()
-	if seen && subtle.ConstantTimeCompare(known[:], sum[:]) == 1 {
+	if u.remembers(user, &sum) {
 		return true
 	}
-	key, err := pbkdf2.Key(sha512.New, password, e.salt, e.rounds, max(leastKey, len(e.key)))
-	if err != nil || subtle.ConstantTimeCompare(key, e.key) != 1 {
+	u.busy <- struct{}{}
+	defer func() { <-u.busy }()
+	if u.remembers(user, &sum) { // somebody with the same login came before
+		return true
+	}
+	key, err := pbkdf2.Key(sha512.New, password, e.salt, e.rounds, len(e.key))
+	if err != nil || subtle.ConstantTimeCompare(key, e.key) != 1 || !known {
 		return false
 	}
 	u.mu.Lock()
@@ -157,5 +172,10 @@ func (u *Users) Verify(user, password string) bool {
 	return true
 }
 
-// Len is how many users there are.
-func (u *Users) Len() int { return len(u.users) }
+// remembers reports whether this was right before.
+func (u *Users) remembers(user string, sum *[sha256.Size]byte) bool {
+	u.mu.Lock()
+	right, seen := u.right[user]
+	u.mu.Unlock()
+	return seen && subtle.ConstantTimeCompare(right[:], sum[:]) == 1
+}
