@@ -21,7 +21,7 @@ const (
 	exitUnavailable = 5   // a part is away or full; the same call may succeed later
 	exitDamaged     = 6   // bytes on disk fail their checksum or format
 	exitLimit       = 7   // a configured limit was reached
-	exitForced      = 130 // a second signal ended the process before it had drained
+	exitForced      = 130 // a signal ended a command, or a second one the node before it had drained
 )
 
 func exitCode(err error) int {
@@ -59,6 +59,8 @@ func report(w io.Writer, err error) int {
 	var problems config.Problems
 	var e *telemetry.Error
 	switch {
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "weir: interrupted")
 	case errors.As(err, &problems):
 		fmt.Fprintln(w, problems.Error())
 		fmt.Fprintf(w, "weir: %d mistake(s) in the configuration\n", len(problems))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node"
@@ -39,12 +40,20 @@ func (f configFlags) overrides() ([]config.Override, error) {
 }
 
 // env loads the configuration for a command.
-func (f configFlags) env(s streams, more ...config.Override) (*command.Env, error) {
+func (f configFlags) env(s streams) (*command.Env, error) {
+	return f.load(s, config.Options{})
+}
+
+// load is env with more: the flags win over the overrides of o, and last wins
+// over all.
+func (f configFlags) load(s streams, o config.Options, last ...config.Override) (*command.Env, error) {
 	overrides, err := f.overrides()
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := config.Load(config.Options{File: f.Config, Environ: s.environ, Overrides: append(more, overrides...)})
+	o.File, o.Environ = f.Config, s.environ
+	o.Overrides = slices.Concat(o.Overrides, overrides, last)
+	loaded, err := config.Load(o)
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +68,7 @@ func (f configFlags) env(s streams, more ...config.Override) (*command.Env, erro
 func (f configFlags) again() string {
 	var b strings.Builder
 	for _, flag := range [][2]string{{"--config", f.Config}, {"--data-dir", f.DataDir}, {"--schemas", f.Schemas}} {
-		if flag[1] != "" {
-			b.WriteString(" " + flag[0] + " " + quoted(flag[1]))
-		}
+		b.WriteString(quotedFlag(flag[0], flag[1]))
 	}
 	for _, s := range f.Set {
 		if strings.HasPrefix(s, "data_dir=") || strings.HasPrefix(s, "schemas=") {
@@ -69,6 +76,15 @@ func (f configFlags) again() string {
 		}
 	}
 	return b.String()
+}
+
+// quotedFlag is a flag with its value and a space before, or nothing where it was
+// not given.
+func quotedFlag(flag, value string) string {
+	if value == "" {
+		return ""
+	}
+	return " " + flag + " " + quoted(value)
 }
 
 // quoted is a word as a shell takes it.

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -31,6 +33,8 @@ type cli struct {
 	Config     configCmd     `cmd:"" help:"Print the effective configuration."`
 	Password   passwordCmd   `cmd:"" help:"Make a line for a password_file."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // streams are what a command reads and writes.
@@ -52,6 +56,7 @@ func run(args []string, s streams) (code int) {
 		kong.Name("weir"),
 		kong.Description("Weir stores MQTT telemetry durably and answers SQL.\n\nStart with: weir serve --demo"),
 		kong.Writers(s.out, s.err),
+		kong.Vars{"version": versionText()},
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.UsageOnError(),
@@ -63,21 +68,37 @@ func run(args []string, s streams) (code int) {
 		args = []string{"--help"}
 	}
 	k, err := parser.Parse(args)
-	if exited >= 0 { // --help was printed
+	if exited >= 0 { // --help or --version was printed
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(s.err, "weir: %v\nweir --help lists commands and flags\n", err)
+		fmt.Fprintf(s.err, "weir: %v\n%s\n", err, usageHint(args, err))
 		return exitUsage
 	}
 	ctx, stop := interruptible(context.Background(), s.err)
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
-	return report(s.err, k.Run(s))
+	err = k.Run(s)
+	if err != nil && ctx.Err() != nil && k.Command() != "serve" {
+		err = context.Canceled // whatever broke, broke because a person stopped it
+	}
+	return report(s.err, err)
 }
 
+// usageHint says where to find what the flags should have been.
+func usageHint(args []string, err error) string {
+	if args[0] == "query" && strings.Contains(err.Error(), "<sql>") {
+		return `hint: give one statement in quotes, as weir query "select * from env limit 5"; - reads it from standard input`
+	}
+	return "weir --help lists commands and flags"
+}
+
+// together is how soon after the first a second signal counts as the same one:
+// timeout and some supervisors signal the process and then its whole group.
+const together = 500 * time.Millisecond
+
 // interruptible ends the context at the first SIGINT or SIGTERM and the process
-// at the second.
+// at the next one that does not come together with it.
 func interruptible(parent context.Context, log io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
@@ -86,14 +107,17 @@ func interruptible(parent context.Context, log io.Writer) (context.Context, func
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		for n := 0; ; n++ {
+		var first time.Time
+		for {
 			select {
 			case <-signals:
-				if n > 0 {
+				if first.IsZero() {
+					first = time.Now()
+					cancel()
+				} else if time.Since(first) > together {
 					fmt.Fprintln(log, "weir: second signal, ending at once")
 					os.Exit(exitForced)
 				}
-				cancel()
 			case <-done:
 				return
 			}
@@ -110,8 +134,12 @@ func interruptible(parent context.Context, log io.Writer) (context.Context, func
 type versionCmd struct{}
 
 func (versionCmd) Run(s streams) error {
-	_, err := fmt.Fprintf(s.out, "weir %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(s.out, versionText())
 	return err
+}
+
+func versionText() string {
+	return fmt.Sprintf("weir %s %s %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 type passwordCmd struct {

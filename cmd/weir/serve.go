@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 
 	"github.com/weir-telemetry/weir/internal/node/command"
@@ -16,36 +17,45 @@ type serveCmd struct {
 }
 
 func (c serveCmd) Run(ctx context.Context, s streams) error {
-	var more []config.Override
-	if c.From != "" {
-		more = append(more, config.Override{Path: "sources[0].mqtt.url", Value: c.From, Flag: "--from"},
-			config.Override{Path: "broker.enabled", Value: "false", Flag: "--from"})
-	}
+	from := fromOverrides(c.From)
+	var last []config.Override
 	if c.Lan {
-		lan, err := c.lan(s)
+		lan, err := c.lan(s, from)
 		if err != nil {
 			return err
 		}
-		more = append(more, lan...)
+		last = lan
 	}
-	e, err := c.env(s, more...)
+	e, err := c.load(s, config.Options{Overrides: from, CheckFiles: true}, last...)
 	if err != nil {
 		return err
 	}
-	return command.Serve(ctx, e, command.ServeOptions{Demo: c.Demo, Flags: c.again()})
+	return command.Serve(ctx, e, command.ServeOptions{Demo: c.Demo, From: quotedFlag("--from", c.From), Flags: c.again()})
+}
+
+// fromOverrides are what --from means.
+func fromOverrides(url string) []config.Override {
+	if url == "" {
+		return nil
+	}
+	return []config.Override{
+		{Path: "sources[0].mqtt.url", Value: url, Flag: "--from"},
+		{Path: "broker.enabled", Value: "false", Flag: "--from"},
+	}
 }
 
 // lan makes the credentials and opens the listeners that stand at their defaults
-// or on loopback to everybody.
-func (c serveCmd) lan(s streams) ([]config.Override, error) {
-	overrides, err := c.overrides()
+// or on loopback, wherever that was said, to everybody.
+func (c serveCmd) lan(s streams, from []config.Override) ([]config.Override, error) {
+	// The listeners may be open already and wait only for the credentials: what is
+	// read here is not what the node runs with.
+	s.err = io.Discard // the second reading warns
+	e, err := c.load(s, config.Options{Overrides: from, CheckFiles: true},
+		config.Override{Path: "broker.anonymous", Value: "yes", Flag: "--lan"})
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := config.Load(config.Options{File: c.Config, Environ: s.environ, Overrides: overrides})
-	if err != nil {
-		return nil, err
-	}
+	loaded := e.Config
 	users, err := command.LanUsers(loaded, s.out)
 	if err != nil {
 		return nil, err

@@ -146,13 +146,14 @@ func (c configCmd) Run(s streams) error {
 
 type doctorCmd struct {
 	configFlags
+	From   string        `placeholder:"URL" help:"Ask this broker (mqtt://host or mqtts://host), as weir serve --from would."`
 	Outage time.Duration `default:"1h" help:"How long the node may be away without loss; the broker's queue is sized for it."`
 	Rate   float64       `help:"Messages per second (default: what the running node receives, else 10)."`
 	Size   int           `default:"200" help:"Bytes of a message, topic and payload."`
 }
 
 func (c doctorCmd) Run(ctx context.Context, s streams) error {
-	e, err := c.env(s)
+	e, err := c.load(s, config.Options{Overrides: fromOverrides(c.From), CheckFiles: true})
 	if err != nil {
 		return err
 	}

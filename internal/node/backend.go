@@ -52,7 +52,9 @@ func (n *Node) Status(context.Context) (*control.Status, error) {
 	}
 	for _, src := range n.sources {
 		st := src.Status()
-		s.Sources = append(s.Sources, sourceStatus(st.Name, "mqtt", st.Connected, st.Reason, counts[st.Name]))
+		status := sourceStatus(st.Name, "mqtt", st.Connected, st.Reason, counts[st.Name])
+		status.URL = st.URL
+		s.Sources = append(s.Sources, status)
 	}
 	for _, p := range n.registry.Current().Plans() {
 		t := p.Table()

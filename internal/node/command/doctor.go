@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/node"
+	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/node/probe"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -39,6 +40,7 @@ func Doctor(ctx context.Context, e *Env, o DoctorOptions) error {
 	d.node(ctx)
 	d.disk()
 	d.clock()
+	d.listeners()
 	d.brokers(ctx)
 	if d.err == nil && d.failed > 0 {
 		d.err = telemetry.Errorf(telemetry.CodeUnavailable, "doctor", "%d finding(s) need attention", d.failed)
@@ -188,21 +190,91 @@ func (d *doctor) clock() {
 	}
 }
 
-func (d *doctor) brokers(ctx context.Context) {
+// listeners looks whether a node could listen where it should. A running one
+// does already.
+func (d *doctor) listeners() {
+	if d.status != nil {
+		return
+	}
 	b := d.Config.Broker
-	if b.Enabled && d.status == nil && b.Listen != "" {
-		if free := freeUnlessOpen(b.Listen); free != b.Listen {
-			d.fail("broker", "%s is taken by another program: weir serve --from mqtt://%s takes messages from it", b.Listen, node.Dialable(b.Listen))
-		} else {
-			d.ok("broker", "%s is free for the embedded broker", b.Listen)
+	for _, l := range []struct {
+		what, key, address string
+		wanted             bool
+	}{
+		{"broker", "broker.listen", b.Listen, b.Enabled},
+		{"broker", "broker.tls.listen", b.TLS.Listen, b.Enabled},
+		{"broker", "broker.websocket.listen", b.WebSocket.Listen, b.Enabled},
+		{"http", "http.listen", d.Config.HTTP.Listen, true},
+	} {
+		if !l.wanted || l.address == "" {
+			continue
+		}
+		err := node.TryListen(l.address)
+		switch {
+		case err == nil:
+			d.ok(l.what, "%s is free for %s", l.address, l.key)
+		case node.IsTaken(err) && l.key == "broker.listen":
+			d.fail(l.what, "%s is taken by another program: weir serve --from mqtt://%s takes messages from it", l.address, node.Dialable(l.address))
+		case node.IsTaken(err):
+			d.fail(l.what, "%s is taken by another program: give %s another address", l.address, l.key)
+		default:
+			d.fail(l.what, "%s cannot listen: %v", l.key, err)
 		}
 	}
-	if b.Enabled {
+}
+
+// brokers asks the brokers that the running node takes messages from, or, where
+// none runs, those of the configuration.
+func (d *doctor) brokers(ctx context.Context) {
+	embedded := d.Config.Broker.Enabled
+	if d.status != nil {
+		embedded = false
+		for _, s := range d.status.Sources {
+			embedded = embedded || s.Kind == "broker"
+		}
+	}
+	if embedded {
 		d.ok("broker", "devices of the embedded broker keep what was not acknowledged; nothing else queues for the node")
 	}
-	for i := range d.Config.Sources {
-		d.source(ctx, i)
+	if d.status == nil {
+		for i := range d.Config.Sources {
+			d.source(ctx, i)
+		}
+		return
 	}
+	for i := range d.status.Sources {
+		if s := &d.status.Sources[i]; s.Kind == "mqtt" {
+			d.runningSource(ctx, s)
+		}
+	}
+}
+
+// runningSource asks the broker of one source of the running node. How to log in
+// stands in the configuration alone; a node that was started with other flags has
+// sources that the one read here does not know.
+func (d *doctor) runningSource(ctx context.Context, s *control.SourceStatus) {
+	for i := range d.Config.Sources {
+		if m := &d.Config.Sources[i].MQTT; m.Name == s.Name && m.URL == s.URL {
+			d.source(ctx, i)
+			return
+		}
+	}
+	what := "source " + s.Name
+	login := probe.Login{}
+	var err error
+	if login.Address, login.TLS, err = node.BrokerAddress(s.URL); err == nil {
+		var broker *probe.Broker
+		if broker, err = probe.Ask(ctx, login); err == nil {
+			d.limits(what, config.DefaultQoS, broker)
+			d.queue(what, broker)
+			return
+		}
+	}
+	if s.Connected {
+		d.note(what, "%s cannot be asked without the flags that the node was started with: %v", s.URL, err)
+		return
+	}
+	d.fail(what, "%s cannot be asked: %v", s.URL, err)
 }
 
 func (d *doctor) source(ctx context.Context, i int) {

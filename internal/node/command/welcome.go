@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,11 +23,14 @@ func (e *Env) welcome(s *control.Status, d *demonstration) error {
 		switch {
 		case l.What == "mqtt tcp":
 			mqtt = node.Dialable(l.Address)
-			line("MQTT broker", "%s", l.Address)
+			line("MQTT broker", "%s", reachable(l.Address))
 		case strings.HasPrefix(l.What, "mqtt "):
-			line("MQTT "+strings.TrimPrefix(l.What, "mqtt "), "%s", l.Address)
+			line("MQTT "+strings.TrimPrefix(l.What, "mqtt "), "%s", reachable(l.Address))
 		case l.What == "http":
 			line("HTTP", "http://%s   /healthz  /readyz  /metrics", node.Dialable(l.Address))
+			if others := elsewhere(l.Address); len(others) > 0 {
+				line("", "for other machines: %s", strings.Join(others, ", "))
+			}
 		}
 	}
 	for _, src := range e.Config.Sources {
@@ -62,6 +66,35 @@ func (e *Env) welcome(s *control.Status, d *demonstration) error {
 	return e.printf("%s", b.String())
 }
 
+// reachable is a listener's address with those that other machines use.
+func reachable(listen string) string {
+	if others := elsewhere(listen); len(others) > 0 {
+		return node.Dialable(listen) + ", for other machines: " + strings.Join(others, ", ")
+	}
+	return listen
+}
+
+// elsewhere returns the addresses by which other machines reach a listener on all
+// interfaces. Link-local ones are left out: they mean nothing without their zone.
+func elsewhere(listen string) []string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return nil
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // a node that runs is not ended by what it would have printed
+	}
+	var out []string
+	for _, a := range addresses {
+		n, ok := a.(*net.IPNet)
+		if ok && !n.IP.IsLoopback() && n.IP.IsGlobalUnicast() {
+			out = append(out, net.JoinHostPort(n.IP.String(), port))
+		}
+	}
+	return out
+}
+
 // suggestions are commands that work as they stand.
 func (e *Env) suggestions(tables map[string]bool, mqtt string, o ServeOptions) []string {
 	call := func(args string) string { return self() + " " + args + o.Flags }
@@ -82,7 +115,7 @@ func (e *Env) suggestions(tables map[string]bool, mqtt string, o ServeOptions) [
 	if o.Demo {
 		out = append(out, call("quarantine list --limit 5"))
 	}
-	return append(out, call("doctor"))
+	return append(out, call("doctor"+o.From))
 }
 
 // self is how this binary was called.

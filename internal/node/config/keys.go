@@ -207,6 +207,9 @@ func fillDefaults(v reflect.Value) {
 	}
 }
 
+// DefaultQoS is what a source asks for unless it is told otherwise.
+const DefaultQoS = 1
+
 // Default returns the configuration without a file, environment or flags.
 func Default() *Config {
 	c := new(Config)

@@ -11,6 +11,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // DefaultFile is read where no other file is named and it exists.
@@ -28,6 +30,9 @@ type Options struct {
 	File      string   // empty: WEIR_CONFIG, else ./weir.yaml where it exists
 	Environ   []string // as os.Environ gives it
 	Overrides []Override
+	// CheckFiles asks whether the files that keys name are there. Commands that
+	// only ask a node do without: they may run where its certificates are not.
+	CheckFiles bool
 }
 
 // Loaded is a configuration with where it came from.
@@ -36,6 +41,8 @@ type Loaded struct {
 	File     string // the file that was read; empty for none
 	Warnings []string
 	origins  map[string]Origin
+
+	checkFiles bool
 }
 
 // Origin returns where a key was given; the zero Origin where it has its default.
@@ -66,8 +73,13 @@ func Load(o Options) (*Loaded, error) {
 		d.decode(data, l.Config)
 		problems = d.problems
 	case required || !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		code := telemetry.CodeInvalid
+		if errors.Is(err, fs.ErrNotExist) {
+			code = telemetry.CodeNotFound
+		}
+		return nil, telemetry.Errorf(code, "read the configuration", "%w", err)
 	}
+	l.checkFiles = o.CheckFiles
 	if l.File != "" {
 		l.resolvePaths(filepath.Dir(l.File))
 	}

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -81,6 +84,9 @@ func (l *Loaded) validateBroker(add func(path, message, hint string)) {
 	for _, open := range []struct{ path, listen string }{
 		{"broker.listen", b.Listen}, {"broker.tls.listen", b.TLS.Listen}, {"broker.websocket.listen", b.WebSocket.Listen},
 	} {
+		if wrong, _ := checkListen(open.listen); wrong != "" {
+			continue // which is said already
+		}
 		if open.listen == "" || Loopback(open.listen) || open.path == "broker.tls.listen" && b.TLS.ClientCA != "" {
 			continue
 		}
@@ -170,12 +176,32 @@ func (l *Loaded) validateKinds(v reflect.Value, path string, add func(path, mess
 			if message, hint := checkListen(fv.String()); message != "" {
 				add(p, message, hint)
 			}
+		case f.kind == "file" && l.checkFiles:
+			if message := checkFile(fv.String()); message != "" {
+				add(p, message, "")
+			}
 		case f.kind == "brokerurl":
 			if message, hint := CheckBrokerURL(fv.String()); message != "" {
 				add(p, message, hint)
 			}
 		}
 	}
+}
+
+// checkFile returns why a path cannot be the file that it should be. Whether it
+// may be read and what is in it shows when it is read.
+func checkFile(path string) string {
+	if path == "" {
+		return ""
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("there is no file %s", path)
+	case err == nil && info.IsDir():
+		return path + " is a directory, not a file"
+	}
+	return ""
 }
 
 func checkListen(listen string) (message, hint string) {

@@ -42,6 +42,7 @@ type Listener struct {
 type SourceStatus struct {
 	Name        string            `json:"name"`
 	Kind        string            `json:"kind"`
+	URL         string            `json:"url,omitempty"` // of the broker, for kind mqtt
 	Connected   bool              `json:"connected"`
 	Detail      string            `json:"detail,omitempty"`
 	Received    uint64            `json:"received"`

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asChild makes the test binary a process that does not end by itself after the
+// first signal, as a node that drains.
+const asChild = "WEIR_TEST_DRAINS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asChild) != "" {
+		drainForEver()
+	}
+	os.Exit(m.Run())
+}
+
+func drainForEver() {
+	ctx, _ := interruptible(context.Background(), os.Stderr)
+	fmt.Println("ready")
+	<-ctx.Done()
+	fmt.Println("draining")
+	time.Sleep(time.Minute) // the bound of a test that fails
+	os.Exit(exitInternal)
+}
+
+// call runs the command line as a person would, without a process around it.
+func call(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(args, streams{strings.NewReader(""), &out, &errs, nil})
+	return out.String(), errs.String(), code
+}
+
+func TestEveryCommandLineEndsWithItsCode(t *testing.T) {
+	t.Chdir(t.TempDir())
+	data := filepath.Join(t.TempDir(), "none")
+	broken := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(broken, []byte("data_dri: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args           []string
+		code           int
+		stdout, stderr string // what is in them
+	}{
+		{nil, exitOK, "Usage: weir", ""},
+		{[]string{"--help"}, exitOK, "Usage: weir", ""},
+		{[]string{"serve", "--help"}, exitOK, "--lan", ""},
+		{[]string{"--version"}, exitOK, "weir dev " + runtime.Version(), ""},
+		{[]string{"version"}, exitOK, "weir dev " + runtime.Version(), ""},
+		{[]string{"config"}, exitOK, "data_dir", ""},
+		{[]string{"sevre"}, exitUsage, "", "sevre"},
+		{[]string{"serve", "--demmo"}, exitUsage, "", "--demmo"},
+		{[]string{"query"}, exitUsage, "", `hint: give one statement in quotes, as weir query "select`},
+		{[]string{"config", "--set", "nonsense"}, exitUsage, "", "not KEY=VALUE"},
+		{[]string{"config", "--config", broken}, exitUsage, "", `did you mean "data_dir"?`},
+		{[]string{"config", "--config", "nope.yaml"}, exitNotFound, "", "nope.yaml"},
+		{[]string{"query", "--data-dir", data, "select 1"}, exitNotFound, "", "no node has run"},
+		{[]string{"schema", "check", "nope.yaml"}, exitNotFound, "", "nope.yaml"},
+		{[]string{"password", ""}, exitUsage, "", "cannot be a user name"},
+	} {
+		stdout, stderr, code := call(t, c.args...)
+		if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("weir %q ends with %d, not %d\n%s%s", c.args, code, c.code, stdout, stderr)
+		}
+		if c.code == exitOK && stderr != "" || c.code != exitOK && stdout != "" {
+			t.Errorf("weir %q writes to the wrong stream:\nstdout %q\nstderr %q", c.args, stdout, stderr)
+		}
+	}
+}
+
+func TestOnlyASignalThatComesLaterThanTheFirstForcesTheEnd(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // which has no SIGTERM that one process could send to another
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), asChild+"=1")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	wait := func(want string) {
+		t.Helper()
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("it says %q, not %q", lines.Text(), want)
+		}
+	}
+	signal := func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	wait("ready")
+	first := time.Now()
+	for range 2 { // as timeout sends them
+		if err := signal(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait("draining")
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // the exit code is asked below
+		close(exited)
+	}()
+	for again := time.NewTicker(50 * time.Millisecond); ; {
+		select {
+		case <-again.C:
+			_ = signal() // it may end at the same moment
+			continue
+		case <-exited:
+		}
+		again.Stop()
+		break
+	}
+	if code := cmd.ProcessState.ExitCode(); code != exitForced {
+		t.Errorf("exit code %d\n%s", code, errs.String())
+	}
+	if since := time.Since(first); since < together {
+		t.Errorf("a signal %s after the first ended it", since)
+	}
+}
