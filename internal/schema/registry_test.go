@@ -3,14 +3,18 @@ package schema
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 func writeFile(t *testing.T, path, text string) {
@@ -133,6 +137,127 @@ func TestRegistry(t *testing.T) {
 		allow = true
 		if err := r.Reload(); err != nil || len(r.Current().Plans()) != 1 {
 			t.Fatalf("after approval: %v, %d plans", err, len(r.Current().Plans()))
+		}
+	})
+
+	t.Run("WhatWasActiveIsActiveAfterARestartAlthoughItsDocumentIsBroken", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, name := range []string{"a", "b", "c"} {
+			writeFile(t, filepath.Join(dir, name+".yaml"), doc(name, 1, "x/"+name, ""))
+		}
+		kept := map[string]*Plan{}
+		opts := Options{
+			Active: func(plans map[string]*Plan) { kept = maps.Clone(plans) },
+			Last:   func(file, _ string, _ int) *Plan { return kept[file] },
+			Approve: func(p *Plan) error {
+				if p.Version() == 2 {
+					return telemetry.Errorf(telemetry.CodeConflict, "approve", "does not fit")
+				}
+				return nil
+			},
+		}
+		if err := open(t, dir, opts).Close(); err != nil || len(kept) != 3 {
+			t.Fatalf("kept %v, %v", kept, err)
+		}
+		writeFile(t, filepath.Join(dir, "a.yaml"), "name: a\nversion: [")
+		writeFile(t, filepath.Join(dir, "b.yaml"), doc("b", 2, "x/b", ""))
+		if err := os.Remove(filepath.Join(dir, "c.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second restart knows it from the first
+			r := open(t, dir, opts)
+			plans := r.Current().Plans()
+			if len(plans) != 2 || plans[0].Name() != "a" || plans[1].Name() != "b" || plans[1].Version() != 1 {
+				t.Fatalf("active are %v", plans)
+			}
+			if plans[0].File() != filepath.Join(dir, "a.yaml") {
+				t.Errorf("the plan is said to be from %q", plans[0].File())
+			}
+			for _, p := range r.Problems() {
+				if !strings.Contains(p.Hint, "version 1 of before stays active") {
+					t.Errorf("problem %v", p)
+				}
+			}
+			if _, ok := kept["c.yaml"]; ok || len(kept) != 2 || len(r.Problems()) != 2 {
+				t.Errorf("kept %v, problems %v", kept, r.Problems())
+			}
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+
+	t.Run("AStandingProblemIsNotLookedAtAgainBeforeAFileChanges", func(t *testing.T) {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "env.yaml"), envSchema)
+		asked := 0
+		r := open(t, dir, Options{PollEvery: time.Hour, Approve: func(*Plan) error {
+			asked++
+			return telemetry.Errorf(telemetry.CodeConflict, "approve", "does not fit")
+		}})
+		for range 3 {
+			if err := r.load(looking); err == nil {
+				t.Error("the problem is forgotten")
+			}
+		}
+		if asked != 1 {
+			t.Errorf("asked %d times", asked)
+		}
+		writeFile(t, filepath.Join(dir, "env.yaml"), v2)
+		if err := r.load(looking); err == nil || asked != 2 {
+			t.Errorf("after a change: asked %d times, %v", asked, err)
+		}
+	})
+
+	t.Run("AnApprovalThatFailsForNowIsTriedAgainEverMoreSeldom", func(t *testing.T) {
+		var p retryPolicy
+		at := time.Unix(0, 0)
+		var pauses []time.Duration
+		for range 9 {
+			p.next(true, 10*time.Second, at)
+			pauses = append(pauses, p.after.Sub(at))
+			at = p.after
+		}
+		if !p.due || pauses[0] != 10*time.Second || pauses[1] != 20*time.Second || pauses[8] != mostPause {
+			t.Errorf("pauses %v", pauses)
+		}
+		if p.next(false, time.Second, at); p.due {
+			t.Error("tried again after a success")
+		}
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "env.yaml"), envSchema)
+		away := atomic.Bool{}
+		away.Store(true)
+		r := open(t, dir, Options{PollEvery: time.Millisecond, Approve: func(*Plan) error {
+			if away.Load() {
+				return errors.New("the store is away")
+			}
+			return nil
+		}})
+		if len(r.Problems()) != 1 {
+			t.Fatalf("problems %v", r.Problems())
+		}
+		away.Store(false)
+		until(t, "the document is active", func() bool { return len(r.Current().Plans()) == 1 && len(r.Problems()) == 0 })
+	})
+
+	t.Run("ProblemsThatComeAndGoAreTold", func(t *testing.T) {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "env.yaml"), envSchema)
+		told := make(chan int, 100)
+		var r *Registry
+		ready := make(chan struct{})
+		r = open(t, dir, Options{OnChange: func(*Set) { <-ready; told <- len(r.Problems()) }})
+		close(ready)
+		broken := filepath.Join(dir, "other.yaml")
+		writeFile(t, broken, "name: [")
+		if n := <-told; n != 1 {
+			t.Errorf("%d problems", n)
+		}
+		if err := os.Remove(broken); err != nil {
+			t.Fatal(err)
+		}
+		for n := <-told; n != 0; n = <-told { // the file was seen half-written, too
 		}
 	})
 
