@@ -19,6 +19,7 @@ import (
 // ServeOptions are the flags of weir serve that are no keys.
 type ServeOptions struct {
 	Demo  bool
+	From  string // as a flag with a space before, for the commands that take it
 	Flags string // with a space before, what other commands need to find this node
 }
 
@@ -113,7 +114,7 @@ func (d *demonstration) prepare() error {
 	}
 	d.users = filepath.Join(c.DataDir, "demo-users")
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return telemetry.Errorf(telemetry.CodeUnavailable, "make the data directory", "%w", err)
+		return node.DataDirError(c.DataDir, err)
 	}
 	if err := os.WriteFile(d.users, append(users, []byte("\n"+line+"\n")...), 0o600); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "give the demo fleet a login", "%w", err)
