@@ -144,9 +144,13 @@ func (b *Broker) Addrs() []Addr {
 // or ctx ends, tells the clients that the server shuts down, and returns when
 // nothing of the broker runs any more.
 func (b *Broker) Stop(ctx context.Context) error {
-	if !b.stopping.CompareAndSwap(false, true) {
+	b.mu.Lock()
+	again := b.stopping.Swap(true)
+	b.mu.Unlock()
+	if again {
 		return nil
 	}
+	b.wills.end()
 	b.closeListeners()
 	conns := b.connections()
 	for _, c := range conns {
@@ -165,7 +169,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 	}
 	b.cancel()
 	b.tasks.Wait()
-	b.wills.stop()
+	b.wills.close()
 	if b.server == nil {
 		return nil
 	}
@@ -178,6 +182,18 @@ func (b *Broker) Stop(ctx context.Context) error {
 		b.log.Warn("broker stopped before all messages were acknowledged; their clients will send them again", "messages", undone)
 	}
 	return err
+}
+
+// enter counts a goroutine that the broker did not start itself among its tasks,
+// and returns false once Stop has begun: it may be waiting for them already.
+func (b *Broker) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopping.Load() {
+		return false
+	}
+	b.tasks.Add(1)
+	return true
 }
 
 func (b *Broker) connections() []*conn {

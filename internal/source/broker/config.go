@@ -58,6 +58,10 @@ type Config struct {
 	// MaxRetainedBytes bounds the retained messages; beyond it a message is
 	// passed on and not retained.
 	MaxRetainedBytes int `yaml:"max_retained_bytes"`
+
+	// Now stamps messages with their time of receipt, ns since 1970 UTC, and tells
+	// when they expire. Default: the wall clock, with all its jumps.
+	Now func() int64 `yaml:"-"`
 }
 
 // TLSConfig is the listener for MQTT over TLS.
@@ -144,6 +148,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSessionExpiry == 0 {
 		c.MaxSessionExpiry = d.MaxSessionExpiry
+	}
+	if c.Now == nil {
+		c.Now = func() int64 { return time.Now().UnixNano() }
 	}
 	if c.Anonymous == "" {
 		c.Anonymous = "auto"

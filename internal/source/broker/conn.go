@@ -40,12 +40,12 @@ type conn struct {
 type reader struct {
 	buf      []byte // borrowed; buf[r:w] is not yet handled
 	r, w     int
-	need     int    // bytes from r that make the next step possible
-	small    []byte // where there is no raw: the buffer of a connection that is not busy
-	busy     bool   // the last read filled the buffer
-	pass     []byte // for mochi, as it reads on
-	now      int64  // time of the last read, unix nanoseconds
-	deadline int64  // when the read deadline was set, 0: that for CONNECT holds
+	need     int       // bytes from r that make the next step possible
+	small    []byte    // where there is no raw: the buffer of a connection that is not busy
+	busy     bool      // the last read filled the buffer
+	pass     []byte    // for mochi, as it reads on
+	now      int64     // time of the last read, unix nanoseconds
+	deadline time.Time // when the read deadline was set, zero: that for CONNECT holds
 
 	version  wire.Version
 	phase    phase
@@ -83,7 +83,7 @@ func newConn(b *Broker, nc net.Conn, transport string) *conn {
 
 // run gives the connection to mochi and cleans up behind it.
 func (c *conn) run() {
-	c.now = time.Now().UnixNano()
+	c.now = c.b.cfg.Now()
 	_ = c.nc.SetReadDeadline(time.Now().Add(connectTimeout))
 	err := c.b.server.EstablishConnection(c.transport, c)
 	c.endBurst()
@@ -107,17 +107,17 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.pass = c.pass[n:]
 			return n, nil
 		}
-		if c.closing.Load() {
-			c.endBurst()
-			return 0, errClosed
-		}
 		switch c.phase {
 		case connecting: // mochi reads on only if it accepted, and then CONNACK was seen
 			return 0, errClosed
-		case accepted:
+		case accepted: // also where it is closed already: its will is due
 			if err := c.b.establish(c); err != nil {
 				return 0, c.fail(err)
 			}
+		}
+		if c.closing.Load() {
+			c.endBurst()
+			return 0, errClosed
 		}
 		more, err := c.step()
 		if err != nil {
@@ -235,7 +235,7 @@ func (c *conn) fill() error {
 	n, err := c.read()
 	if n > 0 {
 		c.b.stats.bytesIn.Add(uint64(n))
-		c.now = time.Now().UnixNano()
+		c.now = c.b.cfg.Now()
 		return c.resumeReading()
 	}
 	switch {
@@ -312,14 +312,14 @@ func (c *conn) park() {
 // silence of a client counts from when its bytes are waited for: while the sink
 // had no room, it may have sent what was not read.
 func (c *conn) refreshDeadline() {
-	if c.phase != connected || c.keep == 0 && c.deadline != 0 {
+	if c.phase != connected || c.keep == 0 && !c.deadline.IsZero() {
 		return
 	}
 	now := time.Now()
-	if now.UnixNano()-c.deadline < int64(c.keep/16) {
+	if !c.deadline.IsZero() && now.Sub(c.deadline) < c.keep/16 { // by the monotonic clock
 		return
 	}
-	c.deadline = now.UnixNano()
+	c.deadline = now
 	if c.keep == 0 {
 		_ = c.nc.SetReadDeadline(time.Time{})
 		return

@@ -40,12 +40,17 @@ type journal struct {
 	buf     []byte // frames that are not in the file
 	seq     uint64 // records appended, ever
 	overrun bool   // frames were given up: the file must be written anew
+	// anew is true while a new file is written, and tail then holds what was
+	// appended meanwhile and went to the old one: it must follow in the new one.
+	anew    bool
+	tail    []byte
 	waiters map[*conn]struct{}
 	// settling is closed when synced grows; nil while nobody awaits it.
 	settling chan struct{}
 
 	synced    atomic.Uint64 // records that are durable
 	compactAt int64
+	fsync     func(*os.File) error
 	wake      chan struct{}
 	quit      chan struct{}
 	ended     chan struct{}
@@ -122,6 +127,7 @@ func (b *Broker) restore() error {
 	b.journal = &journal{
 		b: b, dir: b.cfg.Dir,
 		waiters: map[*conn]struct{}{},
+		fsync:   (*os.File).Sync,
 		wake:    make(chan struct{}, 1),
 		quit:    make(chan struct{}),
 		ended:   make(chan struct{}),
@@ -132,6 +138,9 @@ func (b *Broker) restore() error {
 // open writes the file anew and starts the goroutine that syncs it.
 func (j *journal) open() error {
 	if err := j.rewrite(); err != nil {
+		if j.file != nil {
+			_ = j.file.Close() // it was written, but its name is not safe
+		}
 		close(j.ended)
 		return fmt.Errorf("%s: %w", opStart, err)
 	}
@@ -226,6 +235,13 @@ func (j *journal) write() error {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	j.size += int64(len(j.buf))
+	switch {
+	case !j.anew:
+	case len(j.tail)+len(j.buf) > journalBuffer:
+		j.overrun, j.tail = true, nil
+	default:
+		j.tail = append(j.tail, j.buf...)
+	}
 	if cap(j.buf) > 1<<20 {
 		j.buf = nil
 	}
@@ -275,7 +291,12 @@ func (j *journal) sync() error {
 	if err != nil {
 		return err
 	}
-	if err := file.Sync(); err != nil {
+	if err := j.fsync(file); err != nil {
+		// The system may have thrown the pages away and forget that it did: the
+		// next sync of this file would succeed without them.
+		j.mu.Lock()
+		j.overrun, j.buf = true, nil
+		j.mu.Unlock()
 		return fmt.Errorf("sync journal: %w", err)
 	}
 	j.settled(seq)
@@ -301,15 +322,17 @@ func (j *journal) settled(seq uint64) {
 }
 
 // rewrite writes a new file with all that is in memory. Changes that come meanwhile
-// stay in the buffer and follow it: to repeat one does no harm.
+// follow it: to repeat one does no harm.
 func (j *journal) rewrite() error {
 	j.mu.Lock()
 	seq := j.seq
 	j.buf, j.overrun = j.buf[:0], false
+	j.anew, j.tail = true, nil
 	j.mu.Unlock()
 	fail := func(err error) error {
 		j.mu.Lock()
 		j.overrun, j.buf = true, nil // the new file was to hold what was taken from the buffer
+		j.anew, j.tail = false, nil
 		j.mu.Unlock()
 		return fmt.Errorf("write journal anew: %w", err)
 	}
@@ -322,26 +345,37 @@ func (j *journal) rewrite() error {
 	}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = j.fsync(f)
 	}
 	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(j.dir)
+		err = j.replace(f, path, int64(len(data)))
 	}
 	if err != nil {
 		return fail(errors.Join(err, f.Close()))
 	}
-	j.mu.Lock()
-	old := j.file
-	j.file, j.size = f, int64(len(data))
-	j.compactAt = max(journalMin, 2*j.size)
-	j.mu.Unlock()
-	if old != nil {
-		_ = old.Close() // it is replaced
+	if err := syncDir(j.dir); err != nil {
+		return fail(err)
 	}
 	j.settled(seq)
+	return nil
+}
+
+// replace puts the new file in the old one's place, with what was appended since it
+// was begun. Nobody is told in between that a record has reached a file.
+func (j *journal) replace(f *os.File, path string, size int64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	if j.file != nil {
+		_ = j.file.Close() // it is replaced
+	}
+	j.file, j.size = f, size
+	j.compactAt = max(journalMin, 2*j.size)
+	j.buf = append(j.tail, j.buf...)
+	j.anew, j.tail = false, nil
+	_ = j.write() // sync tries again and reports
 	return nil
 }
 

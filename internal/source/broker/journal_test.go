@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -202,6 +203,80 @@ func TestARetainedMessageIsAcknowledgedAfterItsSync(t *testing.T) {
 	_ = broken.Close()
 	c.ack(wire.PUBACK, 1, wire.Success)
 	c.ack(wire.PUBACK, 2, wire.Success)
+}
+
+// A system may report the loss of written pages once, at the fsync, and take them for
+// clean from then on (as Linux does): the next fsync of the file proves nothing.
+func TestAfterAFailedSyncTheJournalIsWrittenAnew(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, newFakeSink(t), inDir(dir))
+	c := dial(t, b, wire.V5, "device")
+	c.ping()
+	b.journal.mu.Lock()
+	good := b.journal.size
+	failed := make(chan struct{})
+	b.journal.fsync = func(f *os.File) error {
+		select {
+		case <-failed:
+			return f.Sync()
+		default:
+		}
+		defer close(failed)
+		info, err := f.Stat()
+		if err != nil || info.Size() <= good {
+			t.Errorf("the journal has %d bytes, no more than before: %v", info.Size(), err)
+		}
+		_, err = f.WriteAt(make([]byte, info.Size()-good), good)
+		return errors.Join(errors.New("input/output error"), err)
+	}
+	b.journal.mu.Unlock()
+	c.publish(wire.Publish{Topic: []byte("r"), Payload: []byte("x"), QoS: 1, PacketID: 1, Retain: true})
+	<-failed
+	c.ack(wire.PUBACK, 1, wire.Success)
+	onDisk, err := os.ReadFile(filepath.Join(dir, journalName)) // as kill -9 would leave it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := loaded(t, onDisk).keep.messages["r"]; m == nil || string(m.payload) != "x" {
+		t.Error("the message was acknowledged and is not in the journal")
+	}
+}
+
+func TestWhatIsFlushedWhileTheJournalIsWrittenAnewIsInTheNewFile(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, newFakeSink(t), inDir(dir))
+	j := b.journal
+	b.keep.mu.Lock() // the new file waits for what is retained
+	done := make(chan error, 1)
+	close(j.quit)
+	<-j.ended // nobody else syncs
+	go func() { done <- j.rewrite() }()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		j.mu.Lock()
+		begun := j.anew
+		j.mu.Unlock()
+		if begun {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the journal is not written anew")
+		}
+	}
+	j.append(retainedRecord(&message{topic: "meanwhile", payload: []byte("x")}))
+	j.flush()
+	b.keep.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, journalName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if loaded(t, data).keep.messages["meanwhile"] == nil {
+		t.Error("a record went to the old file only")
+	}
+	j.quit, j.ended = make(chan struct{}), make(chan struct{})
+	go j.run()
 }
 
 func TestTheJournalIsWrittenAnewWhenItHasGrown(t *testing.T) {

@@ -296,7 +296,7 @@ func (c *conn) sendPublish(d *delivery) sending {
 		p.Properties.SubscriptionIDs = d.ids
 	}
 	if m.expires != 0 { // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
-		left := m.expires - time.Now().Unix()
+		left := m.expires - c.b.cfg.Now()/int64(time.Second)
 		if left <= 0 {
 			return unwanted
 		}

@@ -82,7 +82,7 @@ func (k *retained) matching(filter string) []*message {
 	if parent, ok := strings.CutSuffix(filter, "/#"); ok {
 		found = append(found, k.b.server.Topics.Messages(parent)...)
 	}
-	now := time.Now().Unix()
+	now := k.b.cfg.Now() / int64(time.Second)
 	var all []*message
 	seen := map[string]bool{}
 	for i := range found {

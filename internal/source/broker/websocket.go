@@ -37,12 +37,15 @@ func (b *Broker) serveWebSocket(l *listener) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc(b.cfg.WebSocket.Path, func(w http.ResponseWriter, r *http.Request) {
+		if !b.enter() {
+			http.Error(w, "the broker shuts down", http.StatusServiceUnavailable)
+			return
+		}
+		defer b.tasks.Done()
 		c, err := up.Upgrade(w, r, nil)
 		if err != nil {
 			return // the client has its answer
 		}
-		b.tasks.Add(1)
-		defer b.tasks.Done()
 		b.adopt(&webSocket{Conn: c}, l.transport)
 	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: connectTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: nil}

@@ -108,7 +108,7 @@ func (w *wills) publish(what *will) {
 	defer w.sinkMu.Unlock()
 	b := w.b
 	p := what.publish
-	now := time.Now().UnixNano()
+	now := b.cfg.Now()
 	b.forward(nil, what.version, &p, now)
 	b.stats.wills.Add(1)
 	if w.sink == nil {
@@ -128,15 +128,20 @@ func (w *wills) publish(what *will) {
 	w.sink.End()
 }
 
-// stop ends the timers and the session; wills that were due later are given up.
-func (w *wills) stop() {
+// end stops the timers; wills that were due later are given up. None is published
+// by a timer that is over after it.
+func (w *wills) end() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.ended = true
 	for _, d := range w.waiting {
 		d.timer.Stop()
 	}
 	clear(w.waiting)
-	w.mu.Unlock()
+}
+
+// close closes the session, when nothing publishes any more.
+func (w *wills) close() {
 	w.sinkMu.Lock()
 	defer w.sinkMu.Unlock()
 	if w.sink != nil {
