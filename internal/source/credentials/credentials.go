@@ -47,10 +47,18 @@ func New() string {
 	return string(b)
 }
 
+// CheckName says why a name cannot stand in a file of users.
+func CheckName(user string) error {
+	if user == "" || strings.ContainsAny(user, ":\r\n") || strings.HasPrefix(user, "#") || strings.TrimSpace(user) != user {
+		return fmt.Errorf("%q cannot be a user name here: it is empty, has a colon, a line end or a space at an end, or begins with #", user)
+	}
+	return nil
+}
+
 // Line returns the line of a user with that password.
 func Line(user, password string) (string, error) {
-	if user == "" || strings.ContainsAny(user, ":\r\n") || strings.HasPrefix(user, "#") {
-		return "", fmt.Errorf("%q cannot be a user name here: it is empty, or has a colon or a line end, or begins with #", user)
+	if err := CheckName(user); err != nil {
+		return "", err
 	}
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails

@@ -54,7 +54,7 @@ func TestEveryWrongLineIsNamed(t *testing.T) {
 }
 
 func TestUserNamesThatWouldBreakTheFileAreRefused(t *testing.T) {
-	for _, user := range []string{"", "a:b", "a\nb", "#a"} {
+	for _, user := range []string{"", "a:b", "a\nb", "#a", " a"} {
 		if _, err := Line(user, "x"); err == nil {
 			t.Errorf("%q is taken", user)
 		}
