@@ -36,12 +36,12 @@ type schemaCheckCmd struct {
 	Files []string `arg:"" optional:"" help:"Documents or directories (default: the configured directory)."`
 }
 
-func (c schemaCheckCmd) Run(s streams) error {
+func (c schemaCheckCmd) Run(ctx context.Context, s streams) error {
 	e, err := c.env(s)
 	if err != nil {
 		return err
 	}
-	return command.SchemaCheck(e, c.Files)
+	return command.SchemaCheck(ctx, e, c.Files)
 }
 
 type schemaInferCmd struct {

@@ -84,23 +84,35 @@ func brokenName(p *schema.Plan) string { return fmt.Sprintf("%s_v%d", p.Name(), 
 
 // place finds the table of a plan and records it there, or says what it breaks.
 func (g *gate) place(ctx context.Context, p *schema.Plan) (*schema.Plan, []schema.Break, error) {
+	table, recorded, breaks, err := g.find(ctx, p)
+	switch {
+	case err != nil || len(breaks) > 0:
+		return nil, breaks, err
+	case recorded:
+		return p.WithTable(table), nil, nil
+	}
+	placed, err := g.record(ctx, p, table)
+	return placed, nil, err
+}
+
+// find is place that records nothing.
+func (g *gate) find(ctx context.Context, p *schema.Plan) (table string, recorded bool, breaks []schema.Break, err error) {
 	family, err := g.family(ctx, p.Name())
 	if err != nil {
-		return nil, nil, err
+		return "", false, nil, err
 	}
 	for _, m := range family {
 		if m.plan.Version() != p.Version() {
 			continue
 		}
 		if !sameDocument(m.plan.Document(), p.Document()) {
-			return nil, nil, telemetry.Errorf(telemetry.CodeConflict, "approve schema",
+			return "", false, nil, telemetry.Errorf(telemetry.CodeConflict, "approve schema",
 				"version %d of %s is recorded with other content", p.Version(), p.Name()).
 				WithHint(fmt.Sprintf("readings name the version that they were checked by; give the changed document version: %d", newest(family)+1))
 		}
-		return p.WithTable(m.table), nil, nil
+		return m.table, true, nil, nil
 	}
-	table := home(family, p)
-	var breaks []schema.Break
+	table = home(family, p)
 	for _, m := range family {
 		if m.table != table {
 			continue
@@ -111,11 +123,25 @@ func (g *gate) place(ctx context.Context, p *schema.Plan) (*schema.Plan, []schem
 		}
 		breaks = appendNew(breaks, schema.Compare(older, newer))
 	}
-	if len(breaks) > 0 {
-		return nil, breaks, nil
+	return table, false, breaks, nil
+}
+
+// check says what accepting the document would do, and does nothing.
+func (g *gate) check(ctx context.Context, file string, document []byte) (*control.Accepted, error) {
+	p, problems := schema.Compile(file, document)
+	if len(problems) > 0 {
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, "check schema", "the document has errors:\n%s", problems.Error())
 	}
-	placed, err := g.record(ctx, p, table)
-	return placed, nil, err
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	table, _, breaks, err := g.find(ctx, p)
+	if err == nil && len(breaks) > 0 {
+		err = refusal(p, breaks)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &control.Accepted{Name: p.Name(), Version: p.Version(), Table: table}, nil
 }
 
 // home is the table that a new version belongs to: the youngest one that was

@@ -27,6 +27,26 @@ func (e *Env) withBackend(ctx context.Context, f func(control.Backend) error) er
 		})
 }
 
+// looker is what both a running node and a data directory that is only read offer.
+type looker interface {
+	Quarantined(ctx context.Context, f control.Filter, yield func(*control.Record) bool) error
+	Check(ctx context.Context, file string, document []byte) (*control.Accepted, error)
+}
+
+// withLooker runs f with the running node, or, where none runs, with the data
+// directory opened for reading.
+func (e *Env) withLooker(ctx context.Context, f func(looker) error) error {
+	return e.either(ctx,
+		func(c *control.Client) error { return f(c) },
+		func() error {
+			r, err := node.OpenReader(ctx, e.Config.Config, node.Options{Logger: e.quiet()})
+			if err != nil {
+				return err
+			}
+			return errors.Join(f(r), r.Close())
+		})
+}
+
 // A node that starts or stops holds the data directory and does not answer yet,
 // or no more.
 const (

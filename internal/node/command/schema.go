@@ -19,7 +19,9 @@ import (
 
 // SchemaCheck compiles the documents, alone and together, and reports every
 // problem at once. Without files it checks the configured directory.
-func SchemaCheck(e *Env, files []string) error {
+// What compiles is compared with what the node's data holds, where there is a node
+// or its data.
+func SchemaCheck(ctx context.Context, e *Env, files []string) error {
 	if len(files) == 0 {
 		files = []string{e.Config.Schemas}
 	}
@@ -52,7 +54,36 @@ func SchemaCheck(e *Env, files []string) error {
 			return err
 		}
 	}
-	return nil
+	return e.compare(ctx, set.Plans())
+}
+
+// compare says which documents a node would refuse: it keeps what readings were
+// checked by, so a document that changed under its old version is no use to it.
+func (e *Env) compare(ctx context.Context, plans []*schema.Plan) error {
+	refused := 0
+	err := e.withLooker(ctx, func(l looker) error {
+		for _, p := range plans {
+			_, err := l.Check(ctx, p.File(), p.Document())
+			if telemetry.CodeOf(err) == telemetry.CodeConflict {
+				refused++
+				_, err = fmt.Fprintf(e.Err, "%s: %v\n", p.File(), err)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch {
+	case refused > 0:
+		return telemetry.Errorf(telemetry.CodeConflict, "check schemas", "the node on %s does not take %d of %d document(s)", shown(e.Config.DataDir), refused, len(plans))
+	case err == nil:
+		return e.printf("compared with what is recorded in %s: all fit\n", shown(e.Config.DataDir))
+	case telemetry.CodeOf(err) == telemetry.CodeNotFound:
+		return nil // no node has run here
+	}
+	_, err = fmt.Fprintf(e.Err, "not compared with what is recorded in %s: %v\n", shown(e.Config.DataDir), err)
+	return err
 }
 
 // expand replaces directories by the documents in them.

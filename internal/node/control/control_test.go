@@ -55,6 +55,10 @@ func (f *fakeNode) Query(_ context.Context, sql, format string, w io.Writer) err
 	return nil
 }
 
+func (f *fakeNode) Check(ctx context.Context, file string, document []byte) (*Accepted, error) {
+	return f.Accept(ctx, file, document, false)
+}
+
 func (f *fakeNode) Accept(_ context.Context, file string, document []byte, breaking bool) (*Accepted, error) {
 	if !breaking {
 		return nil, telemetry.Errorf(telemetry.CodeConflict, "accept "+file, "it breaks: %s", document).WithHint("use --break")

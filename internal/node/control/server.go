@@ -42,6 +42,15 @@ func Handler(b Backend) *http.ServeMux {
 			return b.Accept(ctx, a.File, a.Document, a.Breaking)
 		})
 	})
+	mux.HandleFunc("POST /v1/schemas/check", func(w http.ResponseWriter, r *http.Request) {
+		var a acceptRequest
+		if !read(w, r, &a) {
+			return
+		}
+		answer(w, r, func(ctx context.Context) (*Accepted, error) {
+			return b.Check(ctx, a.File, a.Document)
+		})
+	})
 	mux.HandleFunc("POST /v1/query", func(w http.ResponseWriter, r *http.Request) {
 		var q queryRequest
 		if read(w, r, &q) {
@@ -239,6 +248,11 @@ func (c *Client) Replay(ctx context.Context, f Filter) (*Replayed, error) {
 // Accept implements Backend.
 func (c *Client) Accept(ctx context.Context, file string, document []byte, breaking bool) (*Accepted, error) {
 	return do[Accepted](ctx, c, http.MethodPost, "/v1/schemas/accept", acceptRequest{file, document, breaking})
+}
+
+// Check implements Backend.
+func (c *Client) Check(ctx context.Context, file string, document []byte) (*Accepted, error) {
+	return do[Accepted](ctx, c, http.MethodPost, "/v1/schemas/check", acceptRequest{File: file, Document: document})
 }
 
 // Quarantined implements Backend.

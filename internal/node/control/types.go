@@ -127,6 +127,8 @@ type Backend interface {
 	// Accept records a schema document. Where it breaks the stored table it is
 	// refused with CodeConflict, or, with breaking, opens a new table.
 	Accept(ctx context.Context, file string, document []byte, breaking bool) (*Accepted, error)
+	// Check says what Accept would do without breaking, and does nothing.
+	Check(ctx context.Context, file string, document []byte) (*Accepted, error)
 	// Query runs one statement and writes its rows as table, json or csv.
 	Query(ctx context.Context, sql, format string, w io.Writer) error
 }
