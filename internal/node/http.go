@@ -79,38 +79,49 @@ func (n *Node) answerReady(w http.ResponseWriter, known bool) {
 
 // server is an HTTP server with the goroutine that serves it.
 type server struct {
-	http *http.Server
-	addr net.Addr
-	done chan struct{}
+	http     *http.Server
+	listener net.Listener
+	addr     net.Addr
+	done     chan struct{} // nil before serve
 }
 
 func listenHTTP(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "start the HTTP server", "%w", err).
-			WithHint("another program listens there: give http.listen another address (--set http.listen=127.0.0.1:0 takes any free port)")
+		e := telemetry.Errorf(telemetry.CodeUnavailable, "start the HTTP server", "%w", err)
+		if IsTaken(err) {
+			return nil, e.WithHint("another program listens there: give http.listen another address (--set http.listen=127.0.0.1:0 takes any free port)")
+		}
+		return nil, e.WithHint(listenHint("http.listen", err))
 	}
 	return l, nil
 }
 
-// serveHTTP serves until stop. failed is told if serving ends by itself.
-func serveHTTP(l net.Listener, h http.Handler, failed func(error)) *server {
-	s := &server{
-		http: &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10},
-		addr: l.Addr(),
-		done: make(chan struct{}),
+// newServer returns a server that does not serve yet: who connects waits.
+func newServer(l net.Listener, h http.Handler) *server {
+	return &server{
+		http:     &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10},
+		listener: l,
+		addr:     l.Addr(),
 	}
+}
+
+// serve serves until stop. failed is told if serving ends by itself.
+func (s *server) serve(failed func(error)) {
+	s.done = make(chan struct{})
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed(err)
 		}
 	}()
-	return s
 }
 
 // stop lets requests under way end until ctx does.
 func (s *server) stop(ctx context.Context) error {
+	if s.done == nil {
+		return s.listener.Close()
+	}
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())

@@ -2,7 +2,7 @@ package node
 
 import (
 	"runtime"
-	"sort"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -114,8 +114,8 @@ func collectSource(e emitter, s *pipeline.SourceStats) {
 	e.count("weir_messages_duplicate_total", "Messages that were stored already.", float64(s.Duplicate), source...)
 	e.count("weir_messages_unmatched_total", "Messages whose topic no schema matches.", float64(s.Unmatched), source...)
 	e.gauge("weir_messages_in_flight", "Messages that wait for their commit.", float64(s.InFlight), source...)
-	byReason(e, "weir_messages_quarantined_total", "Messages that went to quarantine.", s.Source, s.Quarantined)
-	byReason(e, "weir_messages_dropped_total", "Messages that the configuration or a schema says to drop.", s.Source, s.Dropped)
+	byReason(e, "weir_messages_quarantined_total", "Messages that went to quarantine.", s.Source, pipeline.QuarantineReasons(), s.Quarantined)
+	byReason(e, "weir_messages_dropped_total", "Messages that the configuration or a schema says to drop.", s.Source, pipeline.DropReasons(), s.Dropped)
 	e.count("weir_readings_total", "Readings that messages held.", float64(s.Readings), source...)
 	e.count("weir_readings_stored_total", "Readings that became durable.", float64(s.StoredReadings), source...)
 	e.count("weir_readings_duplicate_total", "Readings that were stored already.", float64(s.DuplicateReadings), source...)
@@ -123,14 +123,16 @@ func collectSource(e emitter, s *pipeline.SourceStats) {
 	e.gauge("weir_readings_in_flight", "Readings that wait for their commit.", float64(s.InFlightReadings), source...)
 }
 
-func byReason(e emitter, name, help, source string, counts map[telemetry.Reason]uint64) {
-	reasons := make([]string, 0, len(counts))
+// byReason counts also what has not happened yet: a sum in PromQL has no value
+// while one of its terms has none.
+func byReason(e emitter, name, help, source string, known []telemetry.Reason, counts map[telemetry.Reason]uint64) {
 	for r := range counts {
-		reasons = append(reasons, string(r))
+		if !slices.Contains(known, r) {
+			known = append(known, r)
+		}
 	}
-	sort.Strings(reasons)
-	for _, r := range reasons {
-		e.count(name, help, float64(counts[telemetry.Reason(r)]), "source", source, "reason", r)
+	for _, r := range known {
+		e.count(name, help, float64(counts[r]), "source", source, "reason", string(r))
 	}
 }
 
@@ -215,6 +217,7 @@ func (n *Node) collectStore(e emitter) {
 }
 
 func (n *Node) collectSchemas(e emitter) {
+	e.count("weir_clock_jumps_total", "Times that the wall clock jumped by more than a second; stamps of receipt follow a jump that lasts for a minute.", float64(n.pipeline.Clock().Jumps()))
 	e.gauge("weir_schemas", "Active schema versions.", float64(len(n.registry.Current().Plans())))
 	e.gauge("weir_schema_problems", "Problems of the last load of the schemas.", float64(len(n.registry.Problems())))
 }

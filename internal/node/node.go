@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -29,6 +30,9 @@ type Options struct {
 	Logger  *slog.Logger // nil: silent
 	Version string
 	Now     func() time.Time // nil: time.Now; for ages and creation times
+	// Clock is what the clock of receipt follows: the wall clock, and one that
+	// only goes on. nil: the machine's.
+	Clock func() (wall int64, mono time.Duration)
 	// Existing refuses a data directory that holds no store yet, as commands do
 	// that only look at one.
 	Existing bool
@@ -51,8 +55,14 @@ type Node struct {
 	queries  *querier
 	metrics  *prometheus.Registry
 
+	// following guards how sources and pipeline follow the registry.
+	following sync.Mutex
+	warned    map[goodVersion]bool
+
+	// The ways in are all made before the first of them serves, and read only
+	// after that.
 	broker  *broker.Broker
-	sources []*mqtt.Source
+	sources []*mqtt.Source // changed under following
 	web     *server
 	socket  *server
 	path    string // of the control socket
@@ -93,7 +103,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	sizes := chooseSizes(n.cfg.Config, machineMemory())
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
-		return telemetry.Errorf(telemetry.CodeUnavailable, "make the data directory", "%w", err)
+		return DataDirError(n.cfg.DataDir, err)
 	}
 	n.card = onCard(n.cfg.DataDir)
 	var err error
@@ -118,7 +128,7 @@ func (n *Node) open(ctx context.Context) error {
 		BufferBytes:     int(sizes.buffer),
 		TopicCacheBytes: int(n.cfg.Pipeline.TopicCache.Bytes),
 		HashKey:         key,
-		Clock:           pipeline.NewClock(part(n.opts.Logger, "clock")),
+		Clock:           pipeline.NewClock(part(n.opts.Logger, "clock"), n.opts.Clock),
 	}, n.store, part(n.opts.Logger, "pipeline"))
 	n.commitTasks.Go(func() {
 		if err := n.pipeline.Run(n.work); err != nil && n.work.Err() == nil {
@@ -211,31 +221,75 @@ func (n *Node) commitInterval() time.Duration {
 }
 
 func (n *Node) openSchemas() error {
+	log := part(n.opts.Logger, "schema")
+	n.gate = &gate{store: n.store, tenant: telemetry.DefaultTenant}
+	last := loadLastGood(n.cfg.DataDir, n.cfg.Schemas, n.gate, log)
+	if n.opts.Existing {
+		last.path = "" // a command does not decide what the node goes on with
+	} else if _, err := os.Stat(n.cfg.Schemas); errors.Is(err, fs.ErrNotExist) && len(last.known) > 0 {
+		// Not a decision to go without them: the messages that come would be lost.
+		return telemetry.Errorf(telemetry.CodeNotFound, "open schemas", "the directory %s is not there, and held %d documents when the node ran last", n.cfg.Schemas, len(last.known)).
+			WithHint("mount or restore it, or correct schemas in the configuration; an empty directory lets the node start without")
+	}
 	if err := os.MkdirAll(n.cfg.Schemas, 0o755); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "make the directory of schemas", "%w", err)
 	}
-	n.gate = &gate{store: n.store, tenant: telemetry.DefaultTenant}
 	var err error
-	n.registry, err = schema.Open(n.cfg.Schemas, schema.Options{
-		Logger:    part(n.opts.Logger, "schema"),
+	registry, err := schema.Open(n.cfg.Schemas, schema.Options{
+		Logger:    log,
 		TableName: n.gate.tableName,
 		Approve:   n.gate.approve,
-		OnChange:  n.schemasChanged,
+		Last:      last.plan,
+		Active:    last.active,
+		OnChange:  func(*schema.Set) { n.schemasChanged() },
 	})
 	if err != nil {
 		return fmt.Errorf("open schemas: %w", err)
 	}
-	n.pipeline.SetSchemas(n.registry.Current())
+	n.following.Lock()
+	n.registry = registry
+	n.following.Unlock()
+	n.schemasChanged()
 	return nil
 }
 
-// schemasChanged brings the pipeline and the subscriptions in line.
-func (n *Node) schemasChanged(set *schema.Set) {
+// schemasChanged brings the pipeline and the subscriptions in line with what the
+// registry has by now: a change that comes while another is dealt with is never
+// undone by it.
+func (n *Node) schemasChanged() {
+	n.following.Lock()
+	defer n.following.Unlock()
+	if n.registry == nil {
+		return // it calls before Open returns; openSchemas calls again
+	}
+	set, problems := n.registry.Current(), n.registry.Problems()
 	n.pipeline.SetSchemas(set)
+	n.warnOfUnread(set)
 	for i, s := range n.sources {
-		if len(n.cfg.Sources[i].MQTT.Topics) == 0 {
-			s.SetTopics(set.Filters())
+		if len(n.cfg.Sources[i].MQTT.Topics) > 0 {
+			continue
 		}
+		// What a document with a problem is about may be known too little to give
+		// its messages up: what a session holds stays subscribed.
+		if err := s.SetTopics(set.Filters(), len(problems) > 0); err != nil {
+			n.log.Error("the topics of a source do not follow the schemas", "source", s.Name(), "error", err)
+		}
+	}
+}
+
+// warnOfUnread warns, once for each version, of what a document asks for and this
+// build does not do yet.
+func (n *Node) warnOfUnread(set *schema.Set) {
+	for _, p := range set.Plans() {
+		v := goodVersion{p.Name(), p.Version()}
+		if p.Retention() == 0 && len(p.Rollups()) == 0 || n.warned[v] {
+			continue
+		}
+		if n.warned == nil {
+			n.warned = map[goodVersion]bool{}
+		}
+		n.warned[v] = true
+		n.log.Warn("retention and rollups have no effect in this version: nothing is deleted, and no aggregates are kept", "schema", p.Name(), "version", p.Version(), "file", p.File())
 	}
 }
 
@@ -250,7 +304,8 @@ func (n *Node) fail(err error) {
 // then be stopped.
 func (n *Node) Failed() <-chan error { return n.failed }
 
-// Start opens the ways in: control socket, HTTP, broker and sources.
+// Start opens the ways in: control socket, HTTP, broker and sources. What asks
+// for the others' state is served last.
 func (n *Node) Start(ctx context.Context) error {
 	socket, err := control.Listen(n.cfg.DataDir)
 	if err != nil {
@@ -258,10 +313,10 @@ func (n *Node) Start(ctx context.Context) error {
 		n.log.Warn("no control socket: commands cannot ask this node", "error", err)
 	} else {
 		n.path = socket.Path()
-		n.socket = serveHTTP(socket, n.controlHandler(), n.fail)
+		n.socket = newServer(socket, n.controlHandler())
 	}
 	if n.cfg.HTTP.Listen != "" {
-		if err := n.startHTTP(); err != nil {
+		if err := n.listenHTTP(); err != nil {
 			return err
 		}
 	}
@@ -273,11 +328,16 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := n.startSources(); err != nil {
 		return err
 	}
+	for _, s := range []*server{n.web, n.socket} {
+		if s != nil {
+			s.serve(n.fail)
+		}
+	}
 	returnStartPages()
 	return nil
 }
 
-func (n *Node) startHTTP() error {
+func (n *Node) listenHTTP() error {
 	users, err := webUsers(n.cfg.HTTP.PasswordFile)
 	if err != nil {
 		return err
@@ -286,12 +346,14 @@ func (n *Node) startHTTP() error {
 	if err != nil {
 		return err
 	}
-	n.web = serveHTTP(l, n.webHandler(users), n.fail)
+	n.web = newServer(l, n.webHandler(users))
 	return nil
 }
 
 func (n *Node) startBroker(ctx context.Context) error {
-	b, err := broker.New(brokerConfig(n.cfg.Config), n.pipeline, part(n.opts.Logger, "broker"))
+	c := brokerConfig(n.cfg.Config)
+	c.Now = n.pipeline.Clock().Now
+	b, err := broker.New(c, n.pipeline, part(n.opts.Logger, "broker"))
 	if err != nil {
 		return err
 	}
@@ -308,16 +370,8 @@ func (n *Node) startBroker(ctx context.Context) error {
 }
 
 func (n *Node) startSources() error {
-	for i := range n.cfg.Sources {
-		c := sourceConfig(n.cfg.Config, i)
-		if len(c.Topics) == 0 {
-			c.Topics = n.registry.Current().Filters()
-		}
-		s, err := mqtt.New(c, n.pipeline, part(n.opts.Logger, "source"))
-		if err != nil {
-			return err
-		}
-		n.sources = append(n.sources, s)
+	if err := n.makeSources(); err != nil {
+		return err
 	}
 	for _, s := range n.sources {
 		n.sourceTasks.Go(func() {
@@ -326,8 +380,27 @@ func (n *Node) startSources() error {
 			}
 		})
 	}
-	// A document may have changed while the sources were made.
-	n.schemasChanged(n.registry.Current())
+	return nil
+}
+
+// makeSources makes the sources with the topics of now; later ones come by
+// schemasChanged.
+func (n *Node) makeSources() error {
+	n.following.Lock()
+	defer n.following.Unlock()
+	for i := range n.cfg.Sources {
+		c := sourceConfig(n.cfg.Config, i)
+		c.Now = n.pipeline.Clock().Now
+		if len(c.Topics) == 0 {
+			c.Topics = n.registry.Current().Filters()
+			c.KeepHeld = len(n.registry.Problems()) > 0
+		}
+		s, err := mqtt.New(c, n.pipeline, part(n.opts.Logger, "source"))
+		if err != nil {
+			return err
+		}
+		n.sources = append(n.sources, s)
+	}
 	return nil
 }
 

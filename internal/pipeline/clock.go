@@ -41,16 +41,16 @@ const (
 // clockSet is the time before which a wall clock cannot be set: 2024-01-01.
 const clockSet = 1_704_067_200 * int64(time.Second)
 
-// NewClock returns a clock over the machine's. A nil logger is silent.
-func NewClock(logger *slog.Logger) *Clock {
-	start := time.Now()
-	return newClock(logger, func() (int64, time.Duration) {
-		now := time.Now()
-		return now.UnixNano(), now.Sub(start)
-	})
-}
-
-func newClock(logger *slog.Logger, read func() (int64, time.Duration)) *Clock {
+// NewClock returns a clock that follows what read returns: the wall clock, and one
+// that only goes on. A nil read stands for the machine's; a nil logger is silent.
+func NewClock(logger *slog.Logger, read func() (wall int64, mono time.Duration)) *Clock {
+	if read == nil {
+		start := time.Now()
+		read = func() (int64, time.Duration) {
+			now := time.Now()
+			return now.UnixNano(), now.Sub(start)
+		}
+	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}

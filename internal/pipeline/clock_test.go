@@ -14,7 +14,7 @@ type hands struct {
 func (h *hands) pass(d time.Duration) { h.wall, h.mono = h.wall+int64(d), h.mono+d }
 
 func (h *hands) clock() *Clock {
-	return newClock(nil, func() (int64, time.Duration) { return h.wall, h.mono })
+	return NewClock(nil, func() (int64, time.Duration) { return h.wall, h.mono })
 }
 
 func TestClock(t *testing.T) {

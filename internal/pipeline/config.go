@@ -70,7 +70,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.QuarantinePayloadBytes, 256<<10)
 	fill(&c.UnmatchedTopics, 100)
 	if c.Clock == nil {
-		c.Clock = NewClock(nil)
+		c.Clock = NewClock(nil, nil)
 	}
 	return c
 }

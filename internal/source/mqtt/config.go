@@ -103,6 +103,12 @@ type Config struct {
 	// acknowledgements of what it handed on. Default 5s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
+	// KeepHeld leaves subscribed what the broker's session holds beside Topics,
+	// until SetTopics says otherwise.
+	KeepHeld bool `yaml:"-"`
+	// Now stamps messages with their time of receipt, ns since 1970 UTC. Default:
+	// the wall clock, with all its jumps.
+	Now func() int64 `yaml:"-"`
 	// StateDir keeps the drawn client identifier and the list of subscribed
 	// filters. Empty: nothing is kept.
 	StateDir string `yaml:"-"`
@@ -140,6 +146,9 @@ func (c *Config) fill() {
 	def(&c.RefusedMax, 5*time.Minute)
 	def(&c.StableAfter, 10*time.Second)
 	def(&c.DrainTimeout, 5*time.Second)
+	if c.Now == nil {
+		c.Now = func() int64 { return time.Now().UnixNano() }
+	}
 }
 
 func def[T comparable](field *T, value T) {

@@ -85,7 +85,7 @@ func (l *link) resize(size int) {
 func (l *link) burst(ctx context.Context) error {
 	maxPayload := l.s.cfg.MaxPayload
 	l.now = time.Now()
-	l.message.Received = l.now.UnixNano()
+	l.message.Received = l.s.cfg.Now()
 	for {
 		if l.large.active {
 			done := l.large.drain(l)

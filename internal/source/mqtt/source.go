@@ -74,6 +74,7 @@ func New(cfg Config, sink telemetry.Sink, logger *slog.Logger) (*Source, error) 
 	s.subs.wanted = cfg.filters(cfg.Topics)
 	slices.Sort(s.subs.wanted)
 	s.subs.wanted = slices.Compact(s.subs.wanted)
+	s.subs.keep = cfg.KeepHeld
 	s.status = Status{Name: cfg.Name, URL: cfg.URL, ClientID: s.clientID, Since: time.Now(), Reason: "not started"}
 	return s, nil
 }

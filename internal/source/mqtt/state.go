@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -92,7 +93,22 @@ func (s *state) save(dir, name string) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), file)
+	if err := os.Rename(f.Name(), file); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the names in a directory durable. Tests replace it.
+var syncDir = func(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // NTFS journals names, and a directory handle cannot be flushed
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // drawClientID draws an identifier of the form that every server must accept:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/source/wire"
 )
@@ -13,11 +14,15 @@ import (
 type subscriptions struct {
 	mu     sync.Mutex
 	wanted []string        // filters, with the share group applied
+	keep   bool            // what is held and not wanted stays subscribed
+	behind bool            // the session at hand is not yet in line with wanted
+	dirty  bool            // the state file does not say what is held
 	held   map[string]bool // what the broker's session may have, as in the state file
 	status map[string]FilterStatus
 	// asked are the packets that wait for their SUBACK or UNSUBACK, on the
 	// connection at hand.
 	link   *link
+	again  *time.Timer // brings it in line after an error
 	nextID uint16
 	asked  map[uint16]request
 }
@@ -31,9 +36,15 @@ type request struct {
 // size that brokers announce in practice.
 const filtersPerPacket = 64
 
-// SetTopics replaces the topics to subscribe to. On a standing connection the
-// broker's session follows at once, else at the next connect.
-func (s *Source) SetTopics(topics []string) error {
+// alignAgain is after how long a session is brought in line that could not be
+// when the topics changed.
+const alignAgain = 5 * time.Second
+
+// SetTopics replaces the topics to subscribe to. With keep, what the broker's
+// session holds besides stays subscribed until the next call. On a standing
+// connection the session follows at once, else at the next connect; after an
+// error, it is tried again every few seconds.
+func (s *Source) SetTopics(topics []string, keep bool) error {
 	filters := s.cfg.filters(topics)
 	for _, f := range filters {
 		if err := wire.ValidTopicFilter(f); err != nil {
@@ -44,14 +55,35 @@ func (s *Source) SetTopics(topics []string) error {
 	filters = slices.Compact(filters)
 	s.subs.mu.Lock()
 	defer s.subs.mu.Unlock()
-	if slices.Equal(filters, s.subs.wanted) {
+	if slices.Equal(filters, s.subs.wanted) && keep == s.subs.keep && !s.subs.behind {
 		return nil
 	}
-	s.subs.wanted = filters
+	s.subs.wanted, s.subs.keep = filters, keep
 	if s.subs.link == nil {
 		return nil
 	}
-	return s.alignLocked(false)
+	return s.follow()
+}
+
+// follow brings a standing connection in line, later if not now. s.subs.mu is held.
+func (s *Source) follow() error {
+	err := s.alignLocked(false)
+	if err == nil || s.subs.again != nil {
+		return err
+	}
+	l := s.subs.link
+	s.subs.again = time.AfterFunc(alignAgain, func() {
+		s.subs.mu.Lock()
+		defer s.subs.mu.Unlock()
+		s.subs.again = nil
+		if s.subs.link != l || !s.subs.behind {
+			return
+		}
+		if err := s.follow(); err != nil {
+			s.log.Error("the broker's session does not follow the topics; it is tried again", "error", err)
+		}
+	})
+	return err
 }
 
 // align brings the session of a new connection in line. All wanted filters are
@@ -76,28 +108,42 @@ func (s *Source) unlink() {
 	s.subs.mu.Lock()
 	defer s.subs.mu.Unlock()
 	s.subs.link = nil
+	if s.subs.again != nil {
+		s.subs.again.Stop()
+		s.subs.again = nil
+	}
 }
 
 func (s *Source) alignLocked(all bool) error {
 	subs := &s.subs
+	subs.behind = true
 	var add, remove []string
 	for _, f := range subs.wanted {
 		if all || subs.status[f].Filter == "" {
 			add = append(add, f)
-			subs.status[f] = FilterStatus{Filter: f, Granted: -1}
 		}
-		subs.held[f] = true
+		if !subs.held[f] {
+			subs.held[f], subs.dirty = true, true
+		}
 	}
 	for f := range subs.held {
-		if !slices.Contains(subs.wanted, f) {
+		if !subs.keep && !slices.Contains(subs.wanted, f) {
 			remove = append(remove, f)
-			delete(subs.status, f)
 		}
 	}
 	slices.Sort(remove)
 	if err := s.saveHeldLocked(); err != nil {
-		return err
+		return err // nothing is asked for that would be forgotten
 	}
+	for _, f := range add {
+		subs.status[f] = FilterStatus{Filter: f, Granted: -1}
+	}
+	for f := range subs.status {
+		if !slices.Contains(subs.wanted, f) {
+			delete(subs.status, f)
+		}
+	}
+	subs.behind = false
 	limit := int(subs.link.connack.Limits().MaximumPacketSize)
 	for _, part := range split(remove, limit) {
 		packet := wire.AppendUnsubscribe(nil, subs.link.version, &wire.Unsubscribe{PacketID: subs.ask(request{part, true}), Filters: part})
@@ -197,6 +243,7 @@ func (s *Source) unsubscribed(l *link, a *wire.Suback) error {
 		}
 		if !slices.Contains(s.subs.wanted, f) {
 			delete(s.subs.held, f)
+			s.subs.dirty = true
 		}
 	}
 	return s.saveHeldLocked()
@@ -208,11 +255,16 @@ func (s *Source) saveHeldLocked() error {
 		held = append(held, f)
 	}
 	slices.Sort(held)
-	if slices.Equal(held, s.state.Subscribed[s.clientID]) {
+	if !s.subs.dirty && slices.Equal(held, s.state.Subscribed[s.clientID]) {
 		return nil
 	}
 	s.state.Subscribed[s.clientID] = held
-	return s.state.save(s.cfg.StateDir, s.cfg.Name)
+	s.subs.dirty = true
+	if err := s.state.save(s.cfg.StateDir, s.cfg.Name); err != nil {
+		return err
+	}
+	s.subs.dirty = false
+	return nil
 }
 
 // filterStatus returns what is known of each wanted filter, and a sentence about

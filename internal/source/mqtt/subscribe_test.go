@@ -26,7 +26,7 @@ func TestTheBrokersSessionFollowsTheTopics(t *testing.T) {
 					t.Fatalf("subscribed %v", got)
 				}
 				// On the standing connection.
-				if err := s.SetTopics([]string{"b", "c/#"}); err != nil {
+				if err := s.SetTopics([]string{"b", "c/#"}, false); err != nil {
 					t.Fatal(err)
 				}
 				if got := p.filters(wire.SUBSCRIBE); !slices.Equal(got, []string{"a", "b", "c/#"}) {
@@ -35,7 +35,7 @@ func TestTheBrokersSessionFollowsTheTopics(t *testing.T) {
 				if got := p.filters(wire.UNSUBSCRIBE); !slices.Equal(got, []string{"a"}) {
 					t.Fatalf("unsubscribed %v", got)
 				}
-				if err := s.SetTopics([]string{"b", "c/#"}); err != nil {
+				if err := s.SetTopics([]string{"b", "c/#"}, false); err != nil {
 					t.Fatal(err)
 				}
 				if got := p.filters(wire.SUBSCRIBE); len(got) != 3 {
@@ -56,7 +56,7 @@ func TestTheBrokersSessionFollowsTheTopics(t *testing.T) {
 				}
 				p.hangUp()
 				// Between two connections.
-				if err := s.SetTopics([]string{"e"}); err != nil {
+				if err := s.SetTopics([]string{"e"}, false); err != nil {
 					t.Fatal(err)
 				}
 				p = f.resume()
@@ -65,7 +65,7 @@ func TestTheBrokersSessionFollowsTheTopics(t *testing.T) {
 				}
 				p.hangUp()
 				// A session that is gone has nothing to unsubscribe.
-				if err := s.SetTopics(nil); err != nil {
+				if err := s.SetTopics(nil, false); err != nil {
 					t.Fatal(err)
 				}
 				p = f.accept(wire.Connack{})
@@ -84,7 +84,7 @@ func TestAnUnfinishedUnsubscribeIsNotForgotten(t *testing.T) {
 		cfg.StateDir, cfg.Topics = t.TempDir(), []string{"a", "b"}
 		s, stop := start(t, cfg, &recorder{})
 		f.accept(wire.Connack{}).hangUp()
-		if err := s.SetTopics([]string{"b"}); err != nil {
+		if err := s.SetTopics([]string{"b"}, false); err != nil {
 			t.Fatal(err)
 		}
 		stop() // before the broker heard of it
@@ -259,7 +259,7 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetTopics([]string{"a#"}); err == nil {
+	if err := s.SetTopics([]string{"a#"}, false); err == nil {
 		t.Error("SetTopics took a filter that cannot be")
 	}
 }
