@@ -1,6 +1,10 @@
 package pipeline
 
-import "github.com/weir-telemetry/weir/internal/telemetry"
+import (
+	"slices"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
 
 // The reasons for dropping that are not reasons for quarantine.
 const (
@@ -28,6 +32,16 @@ var reasons = [...]telemetry.Reason{
 	DroppedRecord,
 	"other",
 }
+
+// firstDropOnly is the index of the first reason that no quarantine record has.
+const firstDropOnly = 9
+
+// QuarantineReasons are the reasons that records of the quarantine have.
+func QuarantineReasons() []telemetry.Reason { return slices.Clone(reasons[:firstDropOnly]) }
+
+// DropReasons are the reasons for which messages are dropped: those of the
+// quarantine, where a schema wants no records, and those for dropping alone.
+func DropReasons() []telemetry.Reason { return slices.Clone(reasons[:len(reasons)-1]) }
 
 // reasonCounts counts by reason.
 type reasonCounts [len(reasons)]uint64
