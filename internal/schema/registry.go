@@ -435,7 +435,11 @@ func (r *Registry) compile(data map[string][]byte) (plans []*Plan, problems Prob
 		p, more := Compile(path, data[name])
 		if p == nil {
 			if f.good != nil {
-				more[0].Hint = strings.TrimSpace(more[0].Hint + fmt.Sprintf(" (version %d of before stays active)", f.good.version))
+				stays := fmt.Sprintf("version %d of before stays active", f.good.version)
+				if more[0].Hint != "" {
+					stays = more[0].Hint + "; " + stays
+				}
+				more[0].Hint = stays
 				kept = append(kept, f.good)
 			}
 			problems = append(problems, more...)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/config"
 )
 
@@ -21,7 +22,7 @@ type Env struct {
 // quiet is a logger for a node that lives only as long as a command: its start and
 // stop are of no interest, its trouble is.
 func (e *Env) quiet() *slog.Logger {
-	return slog.New(slog.NewTextHandler(e.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return node.NewLogger(config.Log{Level: "warn", Format: "text"}, e.Err)
 }
 
 func (e *Env) printf(format string, args ...any) error {

@@ -136,6 +136,14 @@ func SchemaInfer(e *Env, files []string) error {
 		return telemetry.Errorf(telemetry.CodeInvalid, "infer schema", "no samples were given").
 			WithHint("give payloads, one in a line: mosquitto_sub -t 'plants/#' -C 100 | weir schema infer")
 	}
+	for i, s := range samples {
+		if (s[0] == '{' || s[0] == '[') && !json.Valid(s) {
+			if _, err := fmt.Fprintf(e.Err, "sample %d begins as JSON and is not: %s\n", i+1, visible(s, 60)); err != nil {
+				return err
+			}
+			break // the first is enough to see what is wrong with the file
+		}
+	}
 	// What was understood is of use also where it does not compile yet.
 	document, err := schema.Infer(samples)
 	_, writeErr := e.Out.Write(document)

@@ -160,7 +160,8 @@ func sqliteError(op string, err error) error {
 		sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL:
 		code = telemetry.CodeUnavailable
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		code = telemetry.CodeDamaged
+		return telemetry.Errorf(telemetry.CodeDamaged, op, "catalog.db is damaged: %v", err).
+			WithHint("copy the whole data directory first; then put back a backup of it, or let sqlite3's .recover write catalog.db anew and move that in its place, without the -wal and -shm files")
 	case sqlite3.SQLITE_TOOBIG:
 		code = telemetry.CodeRefused
 	}
