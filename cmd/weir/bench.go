@@ -14,6 +14,7 @@ type benchCmd struct {
 	Floor   benchFloorCmd   `cmd:"" help:"Measure a minimal program that parses, appends, syncs and acknowledges."`
 	Mochi   benchMochiCmd   `cmd:"" help:"Measure the mochi broker alone."`
 	Query   benchQueryCmd   `cmd:"" help:"Load readings into a node and time queries."`
+	Writes  benchWritesCmd  `cmd:"" help:"Measure the bytes written to the device per reading at low rates."`
 	Report  benchReportCmd  `cmd:"" help:"Every number of docs/benchmarks.md, as Markdown."`
 
 	FloorChild benchFloorChildCmd `cmd:"" hidden:""`
@@ -84,6 +85,14 @@ type benchQueryCmd struct {
 
 func (c benchQueryCmd) Run(ctx context.Context, s streams) error {
 	return bench.Queries(ctx, bench.Options{Count: c.Readings, Dir: c.Dir, Out: s.out}, c.Runs)
+}
+
+type benchWritesCmd struct {
+	Duration time.Duration `default:"1m" help:"How long to send at each rate."`
+}
+
+func (c benchWritesCmd) Run(ctx context.Context, s streams) error {
+	return bench.Writes(ctx, bench.Options{Duration: c.Duration, Out: s.out})
 }
 
 type benchReportCmd struct {
