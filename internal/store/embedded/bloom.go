@@ -1,16 +1,29 @@
 package embedded
 
-import "math/bits"
+import (
+	"math/bits"
 
-// bloom is a blocked Bloom filter of row keys: about ten bits a key in blocks
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// bloom is a blocked Bloom filter of row keys: about sixteen bits a key in blocks
 // of a cache line. It spares look-ups the decoding of frames that do not hold a
-// key; one in about a hundred it lets through in vain.
+// key; one in about three hundred it lets through in vain.
 type bloom []uint64
+
+// bloomOf returns the filter of a section's rows.
+func bloomOf(sec *telemetry.Section) bloom {
+	b := newBloom(sec.Rows())
+	for row, ref := range sec.Series {
+		b.add(rowKey{ref, sec.Time[row]}.hash())
+	}
+	return b
+}
 
 const bloomWords = 8 // of a block
 
 func newBloom(keys int) bloom {
-	blocks := max(keys*10/(bloomWords*64), 1)
+	blocks := max(keys*16/(bloomWords*64), 1)
 	return make(bloom, blocks*bloomWords)
 }
 

@@ -176,7 +176,9 @@ type compaction struct {
 
 	order    []*tableVersion // of byTable, as first met
 	byTable  map[uint32][]*telemetry.Section
-	replaced map[rowKey]int64 // keys that frames of this step overwrite, with the frame
+	small    map[uint32]int                // rows by table that are still to be joined
+	joined   map[uint32]*telemetry.Section // by table, what they are joined to
+	replaced map[rowKey]int64              // keys that frames of this step overwrite, with the frame
 
 	out []*segment
 
@@ -188,6 +190,7 @@ type compaction struct {
 // because it would hold up all that follow.
 func (c *compaction) decode(ctx context.Context, frames []*frame) error {
 	c.byTable = map[uint32][]*telemetry.Section{}
+	c.countSmall(frames)
 	for _, f := range frames {
 		for _, k := range f.replaced {
 			if c.replaced == nil {
@@ -224,7 +227,7 @@ func (c *compaction) decodeFrame(f *frame) error {
 		if v == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "compact", "frame %d has unknown table %d", f.id, p.TableID)
 		}
-		sec := c.s.pool.get(v.table, p.Rows)
+		sec := c.section(i, v.table, p.Rows)
 		if _, err := fr.ReadSection(i, sec, v.table, v.cols, true); err != nil {
 			return c.s.readError("frame", f.id, err)
 		}
@@ -237,11 +240,7 @@ func (c *compaction) decodeFrame(f *frame) error {
 	}
 	c.tn.rowBytes = max(c.tn.rowBytes*7/8, int64(rowOverhead+bytes/max(rows, 1)))
 	for i, p := range fr.Sections() {
-		if c.byTable[p.TableID] == nil {
-			c.order = append(c.order, c.s.version(p.TableID))
-		}
-		c.byTable[p.TableID] = append(c.byTable[p.TableID], secs[i])
-		c.rowsIn += int64(secs[i].Rows())
+		c.add(c.s.version(p.TableID), secs[i], p.Rows)
 	}
 	return nil
 }

@@ -23,21 +23,40 @@ type keySet struct {
 	cands  []*candidate
 	at     map[rowKey]int // first of the key
 	lo, hi int64
-	minRef telemetry.SeriesRef
-	maxRef telemetry.SeriesRef
+	// groups parts them by the tables that share their series: a part of a frame
+	// holds rows of one.
+	groups map[*seriesGroup]*keyGroup
 }
 
-func newKeySet(cands []*candidate) *keySet {
-	k := &keySet{cands: cands, at: make(map[rowKey]int, len(cands)), lo: maxTime, hi: minTime}
-	for i := len(cands) - 1; i >= 0; i-- {
-		c := cands[i]
-		k.at[c.key] = i
+// keyGroup is the candidates of one group of series.
+type keyGroup struct {
+	cands          []*candidate // by key
+	lo, hi         int64
+	minRef, maxRef telemetry.SeriesRef
+}
+
+func (d *dedup) newKeySet(cands []*candidate) *keySet {
+	k := &keySet{cands: cands, at: make(map[rowKey]int, len(cands)), lo: maxTime, hi: minTime, groups: map[*seriesGroup]*keyGroup{}}
+	for i, c := range cands {
+		if i == 0 || cands[i-1].key != c.key {
+			k.at[c.key] = i
+		}
+		of := d.secs[c.sec].v.group
+		g := k.groups[of]
+		if g == nil {
+			g = &keyGroup{lo: maxTime, hi: minTime, minRef: c.key.series}
+			k.groups[of] = g
+		}
+		g.cands = append(g.cands, c)
+		g.lo, g.hi, g.maxRef = min(g.lo, c.key.time), max(g.hi, c.key.time), c.key.series
 		k.lo, k.hi = min(k.lo, c.key.time), max(k.hi, c.key.time)
 	}
-	if len(cands) > 0 {
-		k.minRef, k.maxRef = cands[0].key.series, cands[len(cands)-1].key.series
-	}
 	return k
+}
+
+// overlaps reports whether the part may hold one of the keys, as its bounds say.
+func (g *keyGroup) overlaps(p *chunk.FrameMeta) bool {
+	return g != nil && g.hi >= p.MinTime && g.lo <= p.MaxTime && g.maxRef >= p.MinSeries && g.minRef <= p.MaxSeries
 }
 
 // each calls f with the candidates of a key.
@@ -100,7 +119,7 @@ func (d *dedup) sources(lo, hi int64) *sources {
 
 // lookUp fills found and same of the candidates, and the latest rows.
 func (d *dedup) lookUp(ctx context.Context) error {
-	keys := newKeySet(d.sortedCandidates())
+	keys := d.newKeySet(d.sortedCandidates())
 	lo, hi := keys.lo, keys.hi
 	if len(d.unsettled) > 0 {
 		lo, hi = minTime, maxTime
@@ -151,10 +170,13 @@ func (d *dedup) inFrame(f *frame, keys *keySet, sec *telemetry.Section) error {
 	for i := len(parts) - 1; i >= 0; i-- { // the newest rows first
 		p := &parts[i]
 		v := d.s.version(p.TableID)
-		wantKeys := keys.hi >= p.MinTime && keys.lo <= p.MaxTime && keys.maxRef >= p.MinSeries && keys.minRef <= p.MaxSeries &&
-			d.mayHold(f, i, keys)
+		if v == nil {
+			continue
+		}
+		mine := keys.groups[v.group]
+		wantKeys := mine.overlaps(p) && d.mayHold(f, i, mine)
 		wantLatest := d.wantsLatest(p.MinSeries, p.MaxSeries, p.MaxTime)
-		if v == nil || !wantKeys && !wantLatest {
+		if !wantKeys && !wantLatest {
 			continue
 		}
 		if fr == nil {
@@ -199,8 +221,8 @@ func (d *dedup) inFrame(f *frame, keys *keySet, sec *telemetry.Section) error {
 	return nil
 }
 
-// mayHold asks the part's Bloom filter, if a look-up has built it.
-func (d *dedup) mayHold(f *frame, part int, keys *keySet) bool {
+// mayHold asks the part's Bloom filter, if there is one.
+func (d *dedup) mayHold(f *frame, part int, keys *keyGroup) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.blooms == nil || f.blooms[part] == nil {
@@ -215,20 +237,16 @@ func (d *dedup) mayHold(f *frame, part int, keys *keySet) bool {
 	return false
 }
 
+// keepBloom builds the filter of a part that a look-up has decoded.
 func (d *dedup) keepBloom(f *frame, part, parts int, sec *telemetry.Section) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.blooms == nil {
 		f.blooms = make([]bloom, parts)
 	}
-	if f.blooms[part] != nil {
-		return
+	if f.blooms[part] == nil {
+		f.blooms[part] = bloomOf(sec)
 	}
-	b := newBloom(sec.Rows())
-	for row, ref := range sec.Series {
-		b.add(rowKey{ref, sec.Time[row]}.hash())
-	}
-	f.blooms[part] = b
 }
 
 // compare tells the candidates of a stored row's key about it. Rows come newest

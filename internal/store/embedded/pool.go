@@ -12,6 +12,7 @@ import (
 type rowPool struct {
 	sections []*telemetry.Section // the first used ones are in use
 	used     int
+	small    []*telemetry.Section // of one frame, until they are joined
 	words    slabs[uint64]
 	times    slabs[int64]
 	refs     slabs[telemetry.SeriesRef]
@@ -58,7 +59,7 @@ func (p *rowPool) reset() {
 	p.refs.reset()
 }
 
-const keptText = 4 << 10
+const keptText = 256 << 10
 
 // slabs gives out pieces of long slices.
 type slabs[T any] struct {

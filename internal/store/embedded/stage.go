@@ -145,6 +145,7 @@ func (s *Store) stageBatch(ctx context.Context, st *staged, b *telemetry.Batch) 
 		if err := s.encodeFrame(&part, d); err != nil {
 			return err
 		}
+		s.filterFrame(part.frame, d)
 		for i := range d.secs {
 			st.dups += int64(len(d.secs[i].sec.Duplicates))
 		}
@@ -231,4 +232,35 @@ func (s *Store) encodeFrame(part *stagedPart, d *dedup) error {
 	part.frame = f
 	s.nextFrame += frameStep
 	return nil
+}
+
+// filterStages is for how many commits after one that looked rows up the frames
+// get Bloom filters at once, while their rows are at hand: a look-up would have to
+// decode each of them for it, most from the catalog.
+const filterStages = 256
+
+// filterFrame builds the filters of a new frame where look-ups come often.
+func (s *Store) filterFrame(f *frame, d *dedup) {
+	if len(d.cands) > 0 {
+		s.filterFrames = filterStages
+	}
+	if f == nil || s.filterFrames == 0 {
+		return
+	}
+	s.filterFrames--
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	blooms := make([]bloom, 0, len(f.parts))
+	for i := range d.secs {
+		ds := &d.secs[i]
+		if n := ds.sec.Rows() - len(ds.sec.Duplicates) - len(ds.overwritten); n > 0 {
+			if at := len(blooms); at >= len(f.parts) || f.parts[at].TableID != ds.v.id || f.parts[at].Rows != n {
+				return // the frame is cut otherwise; look-ups build its filters
+			}
+			blooms = append(blooms, bloomOf(ds.sec))
+		}
+	}
+	if len(blooms) == len(f.parts) {
+		f.blooms = blooms
+	}
 }

@@ -51,6 +51,8 @@ type Store struct {
 	stageMu   sync.Mutex
 	nextFrame int64
 	encodeBuf []byte
+	// filterFrames is how many more frames get Bloom filters when they are staged.
+	filterFrames int
 
 	recent frameCache
 	heads  headCache
