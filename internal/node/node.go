@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -186,6 +185,9 @@ func openStore(ctx context.Context, o embedded.Options) (*embedded.Store, error)
 	if telemetry.CodeOf(err) == telemetry.CodeConflict {
 		return nil, &inUse{err}
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, DataDirError(o.Dir, err)
+	}
 	return st, err
 }
 
@@ -358,12 +360,7 @@ func (n *Node) startBroker(ctx context.Context) error {
 		return err
 	}
 	if err := b.Start(ctx); err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "listen" {
-			return telemetry.Errorf(telemetry.CodeUnavailable, "start the broker", "%w", err).
-				WithHint(fmt.Sprintf("is another broker running there? weir serve --from mqtt://%s takes messages from it; broker.listen gives this one another address", Dialable(n.cfg.Broker.Listen)))
-		}
-		return fmt.Errorf("start the broker: %w", err)
+		return err
 	}
 	n.broker = b
 	return nil
