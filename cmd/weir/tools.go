@@ -150,6 +150,7 @@ type doctorCmd struct {
 	Outage time.Duration `default:"1h" help:"How long the node may be away without loss; the broker's queue is sized for it."`
 	Rate   float64       `help:"Messages per second (default: what the running node receives, else 10)."`
 	Size   int           `default:"200" help:"Bytes of a message, topic and payload."`
+	Watch  time.Duration `placeholder:"1m" help:"Watch for this long whether the broker drops messages (Mosquitto tells every 10s)."`
 }
 
 func (c doctorCmd) Run(ctx context.Context, s streams) error {
@@ -157,5 +158,5 @@ func (c doctorCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return command.Doctor(ctx, e, command.DoctorOptions{Outage: c.Outage, Rate: c.Rate, Size: c.Size})
+	return command.Doctor(ctx, e, command.DoctorOptions{Outage: c.Outage, Rate: c.Rate, Size: c.Size, Watch: c.Watch})
 }

@@ -3,14 +3,11 @@ package command
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/node"
-	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/node/probe"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -21,6 +18,9 @@ type DoctorOptions struct {
 	Outage time.Duration
 	Rate   float64 // messages/s; 0: what the running node receives, else 10
 	Size   int     // bytes of a message
+	// Watch is how long the broker's counter of dropped messages is watched; 0:
+	// it is read once.
+	Watch time.Duration
 }
 
 // doctor gathers findings.
@@ -221,141 +221,4 @@ func (d *doctor) listeners() {
 			d.fail(l.what, "%s cannot listen: %v", l.key, err)
 		}
 	}
-}
-
-// brokers asks the brokers that the running node takes messages from, or, where
-// none runs, those of the configuration.
-func (d *doctor) brokers(ctx context.Context) {
-	embedded := d.Config.Broker.Enabled
-	if d.status != nil {
-		embedded = false
-		for _, s := range d.status.Sources {
-			embedded = embedded || s.Kind == "broker"
-		}
-	}
-	if embedded {
-		d.ok("broker", "devices of the embedded broker keep what was not acknowledged; nothing else queues for the node")
-	}
-	if d.status == nil {
-		for i := range d.Config.Sources {
-			d.source(ctx, i)
-		}
-		return
-	}
-	for i := range d.status.Sources {
-		if s := &d.status.Sources[i]; s.Kind == "mqtt" {
-			d.runningSource(ctx, s)
-		}
-	}
-}
-
-// runningSource asks the broker of one source of the running node. How to log in
-// stands in the configuration alone; a node that was started with other flags has
-// sources that the one read here does not know.
-func (d *doctor) runningSource(ctx context.Context, s *control.SourceStatus) {
-	for i := range d.Config.Sources {
-		if m := &d.Config.Sources[i].MQTT; m.Name == s.Name && m.URL == s.URL {
-			d.source(ctx, i)
-			return
-		}
-	}
-	what := "source " + s.Name
-	login := probe.Login{}
-	var err error
-	if login.Address, login.TLS, err = node.BrokerAddress(s.URL); err == nil {
-		var broker *probe.Broker
-		if broker, err = probe.Ask(ctx, login); err == nil {
-			d.limits(what, config.DefaultQoS, broker)
-			d.queue(what, broker)
-			return
-		}
-	}
-	if s.Connected {
-		d.note(what, "%s cannot be asked without the flags that the node was started with: %v", s.URL, err)
-		return
-	}
-	d.fail(what, "%s cannot be asked: %v", s.URL, err)
-}
-
-func (d *doctor) source(ctx context.Context, i int) {
-	m := &d.Config.Sources[i].MQTT
-	what := "source " + m.Name
-	login, err := node.BrokerLogin(d.Config.Config, i)
-	if err == nil {
-		var broker *probe.Broker
-		if broker, err = probe.Ask(ctx, login); err == nil {
-			d.limits(what, m.QoS, broker)
-			d.queue(what, broker)
-			return
-		}
-	}
-	hint := ""
-	if os.IsPermission(err) || isNotExist(err) {
-		hint = " (is the file there, and may this user read it?)"
-	}
-	d.fail(what, "%s cannot be asked: %v%s", m.URL, err, hint)
-}
-
-func isNotExist(err error) bool {
-	return err != nil && strings.Contains(err.Error(), fs.ErrNotExist.Error())
-}
-
-func (d *doctor) limits(what string, qos int, b *probe.Broker) {
-	software := b.Software
-	if software == "" {
-		software = "a broker that does not say its name"
-	}
-	d.ok(what, "%s answers in %s with MQTT %s", software, round(b.RoundTrip), b.Version)
-	if int(b.Limits.MaximumQoS) < qos {
-		d.fail(what, "the broker grants QoS %d at most, and sources asks for %d", b.Limits.MaximumQoS, qos)
-	}
-	if b.Limits.MaximumPacketSize > 0 {
-		d.note(what, "the broker takes packets of %d bytes at most", b.Limits.MaximumPacketSize)
-	}
-	if b.Expiry < d.o.Outage {
-		d.fail(what, "the broker forgets the session after %s, sooner than the outage of %s", b.Expiry, d.o.Outage)
-	}
-	if b.Dropped != "" && b.Dropped != "0" {
-		d.note(what, "the broker has dropped %s messages since its start, for any of its clients", b.Dropped)
-	}
-}
-
-// queue sizes the broker's queue for the outage. Mosquitto keeps 1,000 messages
-// for a client unless it is told otherwise, and holds them in memory.
-func (d *doctor) queue(what string, b *probe.Broker) {
-	rate := d.o.Rate
-	origin := "as --rate says"
-	if rate <= 0 {
-		rate, origin = 10, "assumed; --rate says otherwise"
-		if d.status != nil {
-			for _, s := range d.status.Sources {
-				if up := time.Since(d.status.Started).Seconds(); "source "+s.Name == what && s.Received > 0 && up > 1 {
-					rate, origin = float64(s.Received)/up, "what the running node receives"
-				}
-			}
-		}
-	}
-	const mosquittoDefault = 1000
-	const overhead = 250 // bytes that Mosquitto needs for a queued message besides its content, measured roughly
-	messages := int64(rate*d.o.Outage.Seconds()*1.2) + mosquittoDefault
-	bytes := messages * int64(d.o.Size+overhead)
-	d.note(what, "at %.4g messages/s (%s) a default Mosquitto holds %s of the stream while the node is away", rate, origin,
-		round(time.Duration(mosquittoDefault/rate*float64(time.Second))))
-	if d.err != nil {
-		return
-	}
-	d.err = d.printf(`
-      For an outage of %s, put this into mosquitto.conf (about %d MB of the broker's memory):
-
-        max_queued_messages %d
-        max_queued_bytes 0
-        max_inflight_messages 0
-        persistence true
-        autosave_interval 60
-        persistent_client_expiration %dd
-
-      Mosquitto keeps its queue in memory and writes it at autosave_interval: a crash of
-      the broker loses what came since. QoS 0 messages queue only with queue_qos0_messages.
-
-`, d.o.Outage, bytes>>20+1, messages, max(7, int(d.o.Outage.Hours()/24)+1))
 }

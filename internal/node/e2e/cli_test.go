@@ -224,19 +224,6 @@ func TestLanMakesCredentialsAndAsksForThem(t *testing.T) {
 	}
 }
 
-func TestDoctorSizesTheBrokersQueue(t *testing.T) {
-	m := testkit.StartMosquitto(t)
-	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
-	out, stderr, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL(), "--rate", "100", "--outage", "2h")
-	if code != 0 || !contains(out, "mosquitto version", "max_queued_messages 865000", "10s of the stream", "making 8 KB durable", "none is running") {
-		t.Errorf("exit code %d\n%s%s", code, out, stderr)
-	}
-	m.Stop()
-	if out, _, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL()); code != 5 || !contains(out, "FAIL", "cannot be asked") {
-		t.Errorf("without the broker: exit code %d\n%s", code, out)
-	}
-}
-
 func TestASecondSignalEndsTheNodeAtOnce(t *testing.T) {
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
 	// Commits are far apart, so that the drain takes a while.

@@ -69,17 +69,50 @@ type refusal struct {
 func (r *refusal) Error() string { return "the broker refuses the connection: " + r.reason.String() }
 
 func ask(ctx context.Context, l Login, v wire.Version) (*Broker, error) {
+	s, err := open(ctx, l, v, 30*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	b := &Broker{Version: v, Limits: s.ack.Limits(), RoundTrip: s.took, Expiry: week}
+	if seconds, ok := s.ack.Properties.Uint(wire.SessionExpiry); ok {
+		b.Expiry = time.Duration(seconds) * time.Second
+	}
+	b.readSys(s.conn, s.r)
+	return b, nil
+}
+
+// session is a connection of our own to a broker.
+type session struct {
+	version wire.Version
+	conn    net.Conn
+	r       *wire.Reader
+	ack     wire.Connack
+	took    time.Duration // from CONNECT to CONNACK
+	stop    func() bool
+}
+
+// open connects as a new client.
+func open(ctx context.Context, l Login, v wire.Version, keepAlive time.Duration) (_ *session, err error) {
 	conn, err := dial(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	defer stop()
+	s := &session{version: v, conn: conn, r: wire.NewReader(conn, 1<<20)}
+	s.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer func() {
+		if err != nil {
+			s.stop()
+			_ = conn.Close()
+		}
+	}()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
-	hello := wire.Connect{Version: v, Clean: true, KeepAlive: 30, ClientID: "weirdoctor" + hex.EncodeToString(id), Username: l.Username, HasUser: l.Username != ""}
+	hello := wire.Connect{
+		Version: v, Clean: true, KeepAlive: uint16(min(keepAlive/time.Second, 65535)), ClientID: "weirdoctor" + hex.EncodeToString(id),
+		Username: l.Username, HasUser: l.Username != "",
+	}
 	if v >= wire.V5 {
 		hello.Properties.SetUint(wire.SessionExpiry, uint32(week/time.Second))
 	}
@@ -95,34 +128,33 @@ func ask(ctx context.Context, l Login, v wire.Version) (*Broker, error) {
 	if _, err := conn.Write(wire.AppendConnect(nil, &hello)); err != nil {
 		return nil, err
 	}
-	r := wire.NewReader(conn, 1<<20)
-	first, body, err := r.Next()
+	first, body, err := s.r.Next()
 	if err != nil {
 		if v >= wire.V5 { // some brokers refuse a version without a word
 			return nil, errors.Join(&refusal{wire.UnsupportedProtocolVersion, true}, err)
 		}
 		return nil, fmt.Errorf("no answer to CONNECT: %w", err)
 	}
-	var ack wire.Connack
-	if err := wire.ParseConnack(&ack, v, first, body); err != nil {
+	if err := wire.ParseConnack(&s.ack, v, first, body); err != nil {
 		return nil, fmt.Errorf("the answer to CONNECT: %w", err)
 	}
-	if ack.Reason.Failed() {
-		return nil, &refusal{ack.Reason, ack.Reason == wire.UnsupportedProtocolVersion}
+	if s.ack.Reason.Failed() {
+		return nil, &refusal{s.ack.Reason, s.ack.Reason == wire.UnsupportedProtocolVersion}
 	}
-	b := &Broker{Version: v, Limits: ack.Limits(), RoundTrip: time.Since(start), Expiry: week}
-	if seconds, ok := ack.Properties.Uint(wire.SessionExpiry); ok {
-		b.Expiry = time.Duration(seconds) * time.Second
-	}
-	b.readSys(conn, r)
-	if v >= wire.V5 { // the session that was asked for must not stay behind
-		bye := wire.Disconnect{}
+	s.took = time.Since(start)
+	return s, nil
+}
+
+// close ends the session; what was asked for must not stay behind.
+func (s *session) close() {
+	bye := wire.Disconnect{}
+	if s.version >= wire.V5 {
 		bye.Properties.SetUint(wire.SessionExpiry, 0)
-		_, _ = conn.Write(wire.AppendDisconnect(nil, v, &bye))
-	} else {
-		_, _ = conn.Write(wire.AppendDisconnect(nil, v, &wire.Disconnect{}))
 	}
-	return b, nil
+	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = s.conn.Write(wire.AppendDisconnect(nil, s.version, &bye))
+	s.stop()
+	_ = s.conn.Close()
 }
 
 const week = 7 * 24 * time.Hour
@@ -165,7 +197,6 @@ func (b *Broker) readSys(conn net.Conn, r *wire.Reader) {
 			}
 		}
 	}
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
 }
 
 func printable(b []byte) string {

@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/testkit"
+)
+
+func TestDoctorSizesTheBrokersQueue(t *testing.T) {
+	m := testkit.StartMosquitto(t)
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	out, stderr, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL(), "--rate", "100", "--outage", "2h")
+	if code != 0 || !contains(out, "mosquitto version", "max_queued_messages 865000", "10s of the stream", "making 8 KB durable", "none is running") {
+		t.Errorf("exit code %d\n%s%s", code, out, stderr)
+	}
+	m.Stop()
+	if out, _, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL()); code != 5 || !contains(out, "FAIL", "cannot be asked") {
+		t.Errorf("without the broker: exit code %d\n%s", code, out)
+	}
+}
+
+// settings are the lines of mosquitto.conf that doctor prints.
+func settings(t *testing.T, out string) []string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(out) {
+		if rest, ok := strings.CutPrefix(line, "        "); ok {
+			lines = append(lines, strings.TrimSpace(rest))
+		}
+	}
+	if len(lines) != 6 {
+		t.Fatalf("%d settings are printed, want 6:\n%s", len(lines), out)
+	}
+	return lines
+}
+
+// outage lets n messages come while the node is away, and returns how many of
+// them it has in the end, and what doctor said of the broker.
+func outage(t *testing.T, n int, lines ...string) (arrived int, said string) {
+	t.Helper()
+	m := testkit.StartMosquitto(t, append(lines, "sys_interval 1")...)
+	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
+	connect := func() *running {
+		r := p.serve("--from", m.URL())
+		testkit.Eventually(t, "the node is subscribed", func() bool {
+			s, err := r.status()
+			return err == nil && len(s.Sources) == 1 && s.Sources[0].Connected && s.Sources[0].Detail == ""
+		})
+		return r
+	}
+	if code := connect().stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	pub := &publisher{id: "device", qos: 1, window: 100, address: m.Addr, next: timed("away", n)}
+	if err := pub.run(deadline(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	r := connect()
+	last := -1
+	testkit.Eventually(t, "no more messages come", func() bool {
+		s, err := r.status()
+		if err != nil || s.Sources[0].InFlight > 0 || int(s.Sources[0].Received) != last {
+			if err == nil {
+				last = int(s.Sources[0].Received)
+			}
+			time.Sleep(300 * time.Millisecond) // "no more" has nothing to wait on
+			return false
+		}
+		return true
+	})
+	said, _, _ = p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL(), "--watch", "1500ms")
+	return p.number("select count(distinct seq) from timed"), said
+}
+
+func TestWhatDoctorPrintsHoldsAnOutageThatTheDefaultsLose(t *testing.T) {
+	const n = 6000 // a minute of 100 messages/s
+	m := testkit.StartMosquitto(t)
+	p := newPlace(t, nil)
+	out, stderr, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL(), "--rate", "100", "--outage", "1m")
+	if code != 0 {
+		t.Fatalf("exit code %d\n%s%s", code, out, stderr)
+	}
+	t.Run("WithTheSettings", func(t *testing.T) {
+		arrived, said := outage(t, n, settings(t, out)...)
+		if arrived != n || strings.Contains(said, "has dropped") || !contains(said, "dropped nothing while it was watched") {
+			t.Errorf("%d of %d messages arrived; doctor says:\n%s", arrived, n, said)
+		}
+	})
+	t.Run("WithTheDefaults", func(t *testing.T) {
+		arrived, said := outage(t, n)
+		if arrived >= n || !contains(said, "the broker has dropped ") {
+			t.Errorf("%d of %d messages arrived, so the settings are not needed; doctor says:\n%s", arrived, n, said)
+		}
+		t.Logf("%d of %d messages outlived the outage", arrived, n)
+	})
+}
