@@ -5,16 +5,14 @@ import (
 	"math"
 	"math/bits"
 
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // effort says how hard an encoder works.
 type effort struct {
-	fast    bool
-	runs    []int32       // ends of the series runs, for segments
-	squeeze *zstd.Encoder // nil: no zstd
+	fast bool
+	runs []int32 // ends of the series runs, for segments
 }
 
 // appendInts appends a page body for numbers: form 1, or 2 where all are

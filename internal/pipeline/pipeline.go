@@ -148,8 +148,9 @@ func (p *Pipeline) closeIntake() {
 	}
 	p.budget.close(errStopped)
 	for _, l := range p.lanes {
-		l.mu.Lock()   // a burst that saw stopping false is over
-		l.mu.Unlock() //nolint:staticcheck // the lock is the wait
+		//lint:ignore SA2001 once the lock was had, a burst that saw stopping false is over
+		l.mu.Lock()
+		l.mu.Unlock()
 	}
 	close(p.stop)
 }

@@ -56,14 +56,6 @@ func (c *reasonCounts) add(r telemetry.Reason, n uint64) {
 	c[len(c)-1] += n
 }
 
-func (c *reasonCounts) sum() uint64 {
-	var n uint64
-	for _, v := range c {
-		n += v
-	}
-	return n
-}
-
 // addTo adds the counts that are not zero to a map.
 func (c *reasonCounts) addTo(m map[telemetry.Reason]uint64) {
 	for i, v := range c {

@@ -144,7 +144,6 @@ type tap struct {
 type seen struct {
 	start      time.Time
 	rows       int
-	topics     int
 	values     []float64 // the first float column
 	quarantine []telemetry.Quarantined
 	ledger     []telemetry.LedgerOp
