@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/bits"
 
-
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
