@@ -148,8 +148,8 @@ func (p *Pipeline) closeIntake() {
 	}
 	p.budget.close(errStopped)
 	for _, l := range p.lanes {
-		//lint:ignore SA2001 once the lock was had, a burst that saw stopping false is over
 		l.mu.Lock()
+		//lint:ignore SA2001 once the lock was had, a burst that saw stopping false is over
 		l.mu.Unlock()
 	}
 	close(p.stop)
