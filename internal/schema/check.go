@@ -178,7 +178,13 @@ func (c *Checker) walk(p *Plan, payload []byte) bool {
 		if len(payload) > 0 && isSpace(payload[0]) {
 			pos = skipSpace(payload, 0)
 		}
-		if end = c.value(p.root, pos); end < 0 {
+		if root := p.root; root != nil && root.use == useNone && root.object != nil && root.types&typeObject != 0 && pos < len(payload) && payload[pos] == '{' {
+			c.depth = 1 // what most payloads are, without the way through value
+			end = c.object(root, pos)
+		} else {
+			end = c.value(root, pos)
+		}
+		if end < 0 {
 			return false
 		}
 		if end != len(payload) {

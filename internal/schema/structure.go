@@ -47,7 +47,7 @@ func (c *Checker) object(n *node, pos int) int {
 		return c.objectEnd(n, start, pos+1, 0, wideBase, nameBase)
 	}
 	for {
-		var closed bool
+		closed := false
 		if pos, last, seen, closed = c.members(o, pos, last, seen); closed {
 			if seen&o.required == o.required && o.wide == nil && len(c.names) == nameBase {
 				return pos + 1
