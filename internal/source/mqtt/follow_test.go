@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,24 +13,31 @@ import (
 	"github.com/weir-telemetry/weir/internal/source/wire"
 )
 
-// fullDisk makes directories' names impossible to make durable, until it is called.
-func fullDisk(t *testing.T) (over func()) {
+// fullDisk makes directories' names impossible to make durable, until over is
+// called. It is called before anything runs.
+func fullDisk(t *testing.T) (begin, over func()) {
 	t.Helper()
 	works := syncDir
-	syncDir = func(string) error { return errors.New("no space left on device") }
-	over = func() { syncDir = works }
-	t.Cleanup(over)
-	return over
+	var full atomic.Bool
+	syncDir = func(dir string) error {
+		if full.Load() {
+			return errors.New("no space left on device")
+		}
+		return works(dir)
+	}
+	t.Cleanup(func() { syncDir = works })
+	return func() { full.Store(true) }, func() { full.Store(false) }
 }
 
 func TestTopicsThatCouldNotBeKeptAreSubscribedLater(t *testing.T) {
+	begin, over := fullDisk(t)
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		cfg := f.config()
 		cfg.StateDir, cfg.Topics = t.TempDir(), []string{"a"}
 		s, _ := start(t, cfg, &recorder{})
 		p := f.accept(wire.Connack{})
-		over := fullDisk(t)
+		begin()
 		if err := s.SetTopics([]string{"a", "b"}, false); err == nil {
 			t.Fatal("no error")
 		}
