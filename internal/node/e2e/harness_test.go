@@ -36,6 +36,12 @@ func TestMain(m *testing.M) {
 	}
 	build := exec.Command("go", "build", "-o", weir, "github.com/weir-telemetry/weir/cmd/weir")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if raceEnabled { // the node is looked at as well, and ends at the first race
+		build = exec.Command("go", "build", "-race", "-o", weir, "github.com/weir-telemetry/weir/cmd/weir")
+		if err := os.Setenv("GORACE", "halt_on_error=1"); err != nil {
+			panic(err)
+		}
+	}
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
 		os.Exit(1)
