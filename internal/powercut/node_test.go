@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -52,9 +51,10 @@ func buildWeir(t *testing.T) string {
 	return bin
 }
 
-// recordNode runs a node under strace and returns what it wrote, to files and to
-// the broker.
-func recordNode(t *testing.T) ([]Event, string) {
+// recordWeir runs a node with this configuration under strace while feed talks to
+// it, and returns what the node wrote, to files and to sockets. In the
+// configuration {root} is the data directory.
+func recordWeir(t *testing.T, config string, feed func() error) ([]Event, string) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -69,7 +69,8 @@ func recordNode(t *testing.T) ([]Event, string) {
 		t.Fatal(err)
 	}
 	root := filepath.Join(dir, "data")
-	for name, text := range map[string]string{"schemas/timed.yaml": timedSchema, "schemas/bare.yaml": bareSchema} {
+	config = fmt.Sprintf("data_dir: %q\nschemas: %q\nhttp: {listen: \"127.0.0.1:0\"}\n", root, filepath.Join(dir, "schemas")) + config
+	for name, text := range map[string]string{"schemas/timed.yaml": timedSchema, "schemas/bare.yaml": bareSchema, "weir.yaml": config} {
 		name = filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -77,16 +78,6 @@ func recordNode(t *testing.T) ([]Event, string) {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	config := fmt.Sprintf("data_dir: %q\nschemas: %q\nhttp: {listen: \"127.0.0.1:0\"}\nbroker: {enabled: false}\nsources:\n  - mqtt: {url: \"mqtt://%s\", version: 3.1.1}\n",
-		root, filepath.Join(dir, "schemas"), l.Addr())
-	if err := os.WriteFile(filepath.Join(dir, "weir.yaml"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
 	}
 	trace := filepath.Join(dir, "trace")
 	var output bytes.Buffer
@@ -99,7 +90,7 @@ func recordNode(t *testing.T) ([]Event, string) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	feedErr := make(chan error, 1)
-	go func() { feedErr <- feedNode(l) }()
+	go func() { feedErr <- feed() }()
 	select {
 	case err = <-feedErr:
 	case err = <-ended:
@@ -119,8 +110,20 @@ func recordNode(t *testing.T) ([]Event, string) {
 	return events, root
 }
 
+// recordNode records a node that takes its messages from a scripted broker.
+func recordNode(t *testing.T, qos uint8) ([]Event, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	config := fmt.Sprintf("broker: {enabled: false}\nsources:\n  - mqtt: {url: \"mqtt://%s\", version: 3.1.1, qos: %d}\n", l.Addr(), qos)
+	return recordWeir(t, config, func() error { return feedNode(l, qos) })
+}
+
 // feedNode plays the broker until everything is acknowledged.
-func feedNode(l net.Listener) error {
+func feedNode(l net.Listener, qos uint8) error {
 	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(30 * time.Second))
 	conn, err := l.Accept()
 	if err != nil {
@@ -133,7 +136,7 @@ func feedNode(l net.Listener) error {
 	send := func(n int) error {
 		var out []byte
 		for ; n > 0 && sent < nodeMessages; n-- {
-			p := wire.Publish{Topic: []byte("bare/d1"), Payload: []byte(strconv.Itoa(sent)), QoS: 1, PacketID: uint16(sent + 1)}
+			p := wire.Publish{Topic: []byte("bare/d1"), Payload: []byte(strconv.Itoa(sent)), QoS: qos, PacketID: uint16(sent + 1)}
 			if sent%2 == 0 {
 				p.Topic = []byte("timed/d" + strconv.Itoa(sent%10))
 				p.Payload = fmt.Appendf(nil, `{"ts":%d,"n":%d}`, 1_750_000_000_000+sent, sent)
@@ -159,14 +162,19 @@ func feedNode(l net.Listener) error {
 			}
 			ack := wire.Suback{PacketID: s.PacketID}
 			for range s.Subscriptions {
-				ack.Reasons = append(ack.Reasons, wire.GrantedQoS1)
+				ack.Reasons = append(ack.Reasons, wire.ReasonCode(qos))
 			}
 			if _, err = conn.Write(wire.AppendSuback(nil, wire.V311, &ack)); err == nil && sent == 0 {
 				err = send(20)
 			}
 		case wire.PINGREQ:
 			_, err = conn.Write(wire.AppendPingresp(nil))
-		case wire.PUBACK:
+		case wire.PUBREC:
+			var a wire.Ack
+			if err = wire.ParseAck(&a, wire.V311, first, body); err == nil {
+				_, err = conn.Write(wire.AppendAck(nil, wire.PUBREL, a.PacketID))
+			}
+		case wire.PUBACK, wire.PUBCOMP:
 			acked++
 			err = send(1)
 		}
@@ -177,15 +185,58 @@ func feedNode(l net.Listener) error {
 	return nil
 }
 
-// acknowledged returns how many PUBACKs a send holds.
+// acknowledged returns how many messages a send takes the responsibility for, by
+// PUBACK or PUBREC.
 func acknowledged(data []byte) (n int) {
 	for len(data) >= 2 && len(data) >= 2+int(data[1]) {
-		if data[0] == byte(wire.PUBACK)<<4 {
+		if kind := wire.PacketType(data[0] >> 4); kind == wire.PUBACK || kind == wire.PUBREC {
 			n++
 		}
 		data = data[2+int(data[1]):]
 	}
 	return n
+}
+
+// stored counts the messages in a store.
+func stored(ctx context.Context, s store.Store, messages int) (count []int, problem string) {
+	count = make([]int, messages)
+	for table, parity := range map[string]int{"timed": 0, "bare": 1} {
+		if problem = countTable(ctx, s, table, parity, count); problem != "" {
+			return nil, problem
+		}
+	}
+	for n, c := range count {
+		if c > 1 {
+			return nil, fmt.Sprintf("message %d is stored %d times", n, c)
+		}
+	}
+	return count, ""
+}
+
+func countTable(ctx context.Context, s store.Store, table string, parity int, count []int) string {
+	scan, err := s.Scan(ctx, store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: table, From: math.MinInt64, To: math.MaxInt64})
+	if telemetry.CodeOf(err) == telemetry.CodeNotFound {
+		return "" // nothing was sent to it yet, or else its messages will be missed
+	}
+	if err != nil {
+		return "scan " + table + ": " + err.Error()
+	}
+	defer scan.Close()
+	column := map[string]string{"timed": "n", "bare": "value"}[table]
+	var sec telemetry.Section
+	for _, u := range scan.Units() {
+		if _, err := u.Read(&sec, []string{column}, false); err != nil {
+			return "read " + table + ": " + err.Error()
+		}
+		for i := range sec.Series {
+			n := int(sec.Columns[0].Bits[i])
+			if n < 0 || n >= len(count) || n%2 != parity {
+				return fmt.Sprintf("%s holds %d, which was never sent to it", table, n)
+			}
+			count[n]++
+		}
+	}
+	return ""
 }
 
 // nodeDiskHolds opens the store on a disk and says which promise it breaks.
@@ -196,38 +247,12 @@ func nodeDiskHolds(dir string, acked int) string {
 		return "open: " + err.Error()
 	}
 	defer s.Close()
-	count := make([]int, nodeMessages)
-	for table, parity := range map[string]int{"timed": 0, "bare": 1} {
-		scan, err := s.Scan(ctx, store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: table, From: math.MinInt64, To: math.MaxInt64})
-		if telemetry.CodeOf(err) == telemetry.CodeNotFound && acked <= parity {
-			continue
-		}
-		if err != nil {
-			return "scan " + table + ": " + err.Error()
-		}
-		column := map[string]string{"timed": "n", "bare": "value"}[table]
-		var sec telemetry.Section
-		for _, u := range scan.Units() {
-			if _, err := u.Read(&sec, []string{column}, false); err != nil {
-				scan.Close()
-				return "read " + table + ": " + err.Error()
-			}
-			for i := range sec.Series {
-				n := int(sec.Columns[0].Bits[i])
-				if n < 0 || n >= nodeMessages || n%2 != parity {
-					scan.Close()
-					return fmt.Sprintf("%s holds %d, which was never sent to it", table, n)
-				}
-				count[n]++
-			}
-		}
-		scan.Close()
+	count, problem := stored(ctx, s, nodeMessages)
+	if problem != "" {
+		return problem
 	}
-	for n, c := range count {
-		if c > 1 {
-			return fmt.Sprintf("message %d is stored %d times", n, c)
-		}
-		if c == 0 && n < acked {
+	for n, c := range count[:acked] {
+		if c == 0 {
 			return fmt.Sprintf("message %d of %d acknowledged ones is missing", n, acked)
 		}
 	}
@@ -238,53 +263,29 @@ func TestWhatANodeAcknowledgedIsOnTheDiskAfterAPowerCut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short; the long form runs in make test")
 	}
-	events, root := recordNode(t)
-	var sends []int // events that acknowledge
-	total := 0
-	for i := range events {
-		if events[i].Kind == Send && acknowledged(events[i].Data) > 0 {
-			sends = append(sends, i)
-			total += acknowledged(events[i].Data)
-		}
-	}
-	if total < nodeMessages-20 {
-		t.Fatalf("the recording holds %d acknowledgements of %d", total, nodeMessages)
-	}
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("WEIR_SEED"); s != "" {
-		seed, _ = strconv.ParseUint(s, 10, 64)
-	}
-	random := rand.New(rand.NewPCG(seed, 0))
-	disks := 90
-	if os.Getenv("WEIR_SOAK") != "" {
-		disks = 6 * len(events)
-	}
-	t.Logf("seed %d; %d events, %d acknowledgements in %d sends, %d disks", seed, len(events), total, len(sends), disks)
-	for d := range disks {
-		// Half of the cuts come right after an acknowledgement left.
-		i := random.IntN(len(events))
-		if d%2 == 0 {
-			i = sends[random.IntN(len(sends))]
-		}
-		at := events[i].Start + 1
-		acked := 0
-		for _, s := range sends {
-			if events[s].Start < at {
-				acked += acknowledged(events[s].Data)
+	for _, qos := range []uint8{1, 2} {
+		t.Run(fmt.Sprintf("QoS %d", qos), func(t *testing.T) {
+			events, root := recordNode(t, qos)
+			var sends []int // events that acknowledge
+			total := 0
+			for i := range events {
+				if n := acknowledged(events[i].Data); events[i].Kind == Send && n > 0 {
+					sends = append(sends, i)
+					total += n
+				}
 			}
-		}
-		cut := Cut(random.IntN(3))
-		dir, err := os.MkdirTemp("", "weir-cut-*")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := Disk(events, root, dir, at, cut, random); err != nil {
-			t.Fatal(err)
-		}
-		problem := nodeDiskHolds(dir, acked)
-		_ = os.RemoveAll(dir)
-		if problem != "" {
-			t.Fatalf("cut %v before line %d (%s), %d acknowledged: %s", cut, at, summary(&events[i]), acked, problem)
-		}
+			if total < nodeMessages-20 {
+				t.Fatalf("the recording holds %d acknowledgements of %d", total, nodeMessages)
+			}
+			cutDisks(t, events, root, sends, 90, func(dir string, at int) string {
+				acked := 0
+				for _, s := range sends {
+					if events[s].Start < at {
+						acked += acknowledged(events[s].Data)
+					}
+				}
+				return nodeDiskHolds(dir, acked)
+			})
+		})
 	}
 }
