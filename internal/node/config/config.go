@@ -90,7 +90,7 @@ type MQTT struct {
 	Insecure       bool     `key:"insecure_skip_verify" default:"false" doc:"Whether any certificate of the broker is taken. Only for trying things out."`
 	MinTLS         string   `key:"min_tls" default:"1.3" oneof:"1.2 1.3" doc:"The lowest TLS version that is spoken."`
 	ReceiveMaximum int      `key:"receive_maximum" default:"65535" min:"1" max:"65535" doc:"Unacknowledged messages that the broker may have in flight to this client (MQTT 5)."`
-	SessionExpiry  Duration `key:"session_expiry" default:"7d" min:"0s" doc:"How long the broker keeps the session while the node is away (MQTT 5)."`
+	SessionExpiry  Duration `key:"session_expiry" default:"7d" min:"1s" doc:"How long the broker keeps the session while the node is away (MQTT 5). Not 0s: what comes while a connection is down would be lost."`
 	KeepAlive      Duration `key:"keep_alive" default:"30s" min:"1s" max:"18h" doc:"The longest silence towards the broker."`
 	ConnectTimeout Duration `key:"connect_timeout" default:"15s" min:"100ms" max:"10m" doc:"The bound of dialling, TLS and CONNACK together."`
 }
@@ -104,8 +104,8 @@ type Pipeline struct {
 
 // Quarantine bounds what is kept of messages that could not become readings.
 type Quarantine struct {
-	MaxRecords int  `key:"max_records" default:"100000" min:"0" doc:"Records that are kept; the oldest go first."`
-	MaxBytes   Size `key:"max_bytes" default:"64MB" min:"0B" doc:"Bytes of records that are kept; the oldest go first."`
+	MaxRecords int  `key:"max_records" default:"100000" min:"1" doc:"Records that are kept; the oldest go first. A schema's on_invalid: drop keeps none."`
+	MaxBytes   Size `key:"max_bytes" default:"64MB" min:"1KB" doc:"Bytes of records that are kept; the oldest go first."`
 }
 
 // Store is where readings are kept.

@@ -194,6 +194,18 @@ func TestListeningForOthersNeedsCredentials(t *testing.T) {
 	}
 }
 
+func TestALimitOfZeroIsRefusedWhereItCannotBeMeant(t *testing.T) {
+	for yaml, says := range map[string]string{
+		"sources: [{mqtt: {url: 'mqtt://host', session_expiry: 0s}}]": "session_expiry: 0s is below the least value, 1s",
+		"quarantine: {max_records: 0}":                                "quarantine.max_records: 0 is below the least value, 1",
+		"quarantine: {max_bytes: 0B}":                                 "quarantine.max_bytes: 0B is below the least value, 1KB",
+	} {
+		if _, err := load(t, yaml, nil); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: err = %v", yaml, err)
+		}
+	}
+}
+
 func TestWhatIsPrintedLoadsToTheSame(t *testing.T) {
 	l, err := load(t, `store: {commit_interval: 4500ms, max_series: 5}
 pipeline: {buffer: 33MB}
