@@ -108,7 +108,11 @@ func (e *Env) suggestions(tables map[string]bool, mqtt string, o ServeOptions) [
 	if len(tables) == 0 {
 		if mqtt != "" {
 			host, port, _ := strings.Cut(mqtt, ":")
-			out = append(out, fmt.Sprintf("mosquitto_sub -h %s -p %s -t '#' -C 20 | %s schema infer > %s", host, port, self(), filepath.Join(shown(e.Config.Schemas), "first.yaml")))
+			login := ""
+			if e.Config.Broker.PasswordFile != "" {
+				login = " -u USER -P PASSWORD"
+			}
+			out = append(out, fmt.Sprintf("mosquitto_sub -h %s -p %s%s -t '#' -C 20 | %s schema infer > %s", host, port, login, self(), filepath.Join(shown(e.Config.Schemas), "first.yaml")))
 		}
 		out = append(out, call("schema check"))
 	}

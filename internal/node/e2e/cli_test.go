@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -214,9 +215,13 @@ func TestLanMakesCredentialsAndAsksForThem(t *testing.T) {
 	if code := r.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	again := p.serve("--lan")
-	if strings.Contains(again.out.String(), "password ") {
-		t.Error("the password was shown a second time")
+	// Where the listeners are said by flags, --lan opens them all the same.
+	again := p.serve("--lan", "--set", "broker.listen=127.0.0.1:0", "--set", "http.listen=0.0.0.0:0")
+	if strings.Contains(again.out.String(), said[2]) || !contains(again.out.String(), "as user weir", "lan-users") {
+		t.Errorf("the second start does not name the login without its password:\n%s", again.out.String())
+	}
+	if strings.HasPrefix(again.broker, "127.") {
+		t.Errorf("it listens on %s", again.broker)
 	}
 	users, err := os.ReadFile(filepath.Join(p.data, "lan-users"))
 	if err != nil || strings.Contains(string(users), said[2]) {
@@ -224,31 +229,145 @@ func TestLanMakesCredentialsAndAsksForThem(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsTheNodeAtOnce(t *testing.T) {
+func TestDoctorAsksTheBrokersOfTheRunningNode(t *testing.T) {
+	m := testkit.StartMosquitto(t)
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
-	// Commits are far apart, so that the drain takes a while.
-	r := p.serve("--set", "store.commit_interval=5s", "--set", "node.drain_timeout=5m")
-	pub := &publisher{id: "p", qos: 1, window: 10, address: func() string { return r.broker }, next: bare("a", 1000)}
-	ctx := deadline(t, time.Minute)
-	go func() { _ = pub.run(ctx) }() // it ends with the test
-	testkit.Eventually(t, "messages wait", func() bool {
+	r := p.serve("--from", m.URL())
+	if !strings.Contains(r.out.String(), "doctor --from "+m.URL()) {
+		t.Errorf("the start-up output does not name the doctor's flag:\n%s", r.out.String())
+	}
+	testkit.Eventually(t, "the source is connected", func() bool {
 		s, err := r.status()
-		return err == nil && s.Sources[0].InFlight > 0
+		return err == nil && len(s.Sources) == 1 && s.Sources[0].Connected
 	})
-	for range 2 {
+	out, stderr, code := p.run("doctor")
+	if code != 0 || !contains(out, "mosquitto version", "max_queued_messages") || strings.Contains(out, "embedded broker") {
+		t.Errorf("exit code %d\n%s%s", code, out, stderr)
+	}
+	m.Stop()
+	if out, _, code := p.run("doctor"); code != 5 || !contains(out, "FAIL", "cannot be asked") {
+		t.Errorf("without the broker: exit code %d\n%s", code, out)
+	}
+}
+
+func TestDoctorTriesEveryListener(t *testing.T) {
+	p := newPlace(t, nil)
+	other := newPlace(t, nil).serve()
+	out, _, code := p.run("doctor", "--set", "broker.listen="+other.broker, "--set", "http.listen="+other.http)
+	if code != 5 || !contains(out, other.broker+" is taken", "--from mqtt://"+other.broker, other.http+" is taken by another program: give http.listen") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+func TestADocumentThatChangedUnderItsVersionIsNamedByCheckAndReplay(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	r := p.serve()
+	wrong := func(i int) (string, []byte, bool) { return "t/a/bare", []byte(`{"seq":-1}`), i < 3 }
+	publish(t, r, "p", wrong)
+	mended := strings.Replace(bareSchema, "minimum: 0", "minimum: -1", 1)
+	p.write("schemas/bare.yaml", mended)
+	testkit.Eventually(t, "the node sees the change", func() bool {
+		s, err := r.status()
+		return err == nil && len(s.Reasons) > 0
+	})
+	check := func(when string) {
+		t.Helper()
+		if _, stderr, code := p.run("schema", "check"); code != 4 || !contains(stderr, "bare.yaml", "recorded with other content", "give the changed document version: ") {
+			t.Errorf("%s: check of the changed document ends with %d\n%s", when, code, stderr)
+		}
+	}
+	check("asking the node")
+	out, stderr, code := p.run("quarantine", "replay")
+	if code != 0 || !contains(out, "tried 3: 0 stored") || !contains(stderr, "schema problem: ", "recorded with other content", "quarantined as invalid by bare version 1", "/seq") {
+		t.Errorf("replay ends with %d\n%s%s", code, out, stderr)
+	}
+	p.write("schemas/bare.yaml", strings.Replace(mended, "version: 1", "version: 2", 1))
+	testkit.Eventually(t, "the node takes the new version", func() bool {
+		s, err := r.status()
+		return err == nil && len(s.Reasons) == 0
+	})
+	if out := p.must("schema", "check"); !strings.Contains(out, "all fit") {
+		t.Errorf("check says\n%s", out)
+	}
+	if out := p.must("quarantine", "replay"); !strings.Contains(out, "tried 3: 3 stored") {
+		t.Errorf("replay says %s", out)
+	}
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	p.write("schemas/bare.yaml", mended)
+	check("reading the directory")
+	if _, stderr, code := p.run("quarantine", "list"); code != 0 || stderr != "" {
+		t.Errorf("a list of what is in quarantine is about nothing else; it ends with %d\n%s", code, stderr)
+	}
+}
+
+func TestQuarantineKnowsItsReasonsAndSchemas(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	r := p.serve()
+	check := func() {
+		t.Helper()
+		for _, command := range []string{"list", "replay"} {
+			if _, stderr, code := p.run("quarantine", command, "--reason", "nonsense"); code != 2 || !contains(stderr, "nonsense", "malformed", "cardinality") {
+				t.Errorf("%s --reason: exit code %d\n%s", command, code, stderr)
+			}
+			if _, stderr, code := p.run("quarantine", command, "--schema", "nosuch"); code != 3 || !contains(stderr, "nosuch", "bare") {
+				t.Errorf("%s --schema: exit code %d\n%s", command, code, stderr)
+			}
+			p.must("quarantine", command, "--reason", "invalid", "--schema", "bare")
+		}
+	}
+	check()
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	check()
+}
+
+func TestASecondSignalEndsTheNodeAtOnceUnlessItComesWithTheFirst(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	// A profile that is being taken holds the drain up.
+	r := p.serve("--set", "node.profile=true", "--set", "node.drain_timeout=5m")
+	ctx := deadline(t, time.Minute)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.http+"/debug/pprof/trace?seconds=60", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return // the node may end before it answers
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body) // it ends with the node
+	}()
+	testkit.Eventually(t, "the trace is being taken", func() bool {
+		status, body := r.get("/debug/pprof/goroutine?debug=1")
+		return status == 200 && strings.Contains(body, "pprof.Trace")
+	})
+	signal := func() {
+		t.Helper()
 		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil && !r.gone() {
 			t.Fatal(err)
 		}
-		time.Sleep(50 * time.Millisecond) // two signals at once are one
 	}
-	select {
-	case <-r.exited:
-	case <-time.After(20 * time.Second):
-		t.Fatal("it does not end")
+	signal()
+	signal() // as timeout and supervisors send them
+	testkit.Eventually(t, "the node drains", func() bool { return strings.Contains(r.out.String(), "stopping: ") })
+	if r.gone() {
+		t.Fatal("two signals at once ended it")
 	}
-	if code := r.cmd.ProcessState.ExitCode(); code != 0 && code != 130 {
+	testkit.Eventually(t, "a later signal ends it", func() bool {
+		signal()
+		return r.gone()
+	})
+	if code := r.cmd.ProcessState.ExitCode(); code != 130 {
 		t.Errorf("exit code %d", code)
 	}
+	<-answered
 }
 
 func TestEveryLogLineNamesItsPart(t *testing.T) {

@@ -48,6 +48,18 @@ func balance(m map[string]float64, source string) (received, rest float64) {
 	return received, rest
 }
 
+func TestCountsByReasonBeginWithZero(t *testing.T) {
+	r := newPlace(t, map[string]string{"bare.yaml": bareSchema}).serve()
+	publish(t, r, "p", bare("a", 1))
+	_, body := r.get("/metrics")
+	all := samples(t, body)
+	for _, name := range []string{`weir_messages_quarantined_total{reason="invalid",source="broker"}`, `weir_messages_dropped_total{reason="retained",source="broker"}`} {
+		if v, ok := all[name]; !ok || v != 0 {
+			t.Errorf("%s is %v, given: %v", name, v, ok)
+		}
+	}
+}
+
 func TestMetricsAddUpAtEveryScrape(t *testing.T) {
 	drop := strings.NewReplacer("name: narrow", "name: dropping", "n/{client}", "d/{client}").Replace(narrowSchema) + "on_invalid: drop\n"
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema, "narrow.yaml": narrowSchema, "drop.yaml": drop})
