@@ -16,6 +16,7 @@ import (
 )
 
 func TestAConfigurationWithMistakesListsThemAll(t *testing.T) {
+	long(t)
 	p := newPlace(t, nil)
 	p.write("weir.yaml", "data_dri: ./d\nbroker:\n  listn: x\nstore:\n  commit_interval: 5\nencryption: {enabled: true}\n")
 	stdout, stderr, code := p.run("serve")
@@ -39,6 +40,7 @@ func TestAConfigurationWithMistakesListsThemAll(t *testing.T) {
 }
 
 func TestWrongFlagsAndCommandsEndWithTwoAndAHint(t *testing.T) {
+	long(t)
 	p := newPlace(t, nil)
 	for _, args := range [][]string{{"sevre"}, {"serve", "--demmo"}, {"query"}, {"query", "--format", "xml", "select 1"}, {"serve", "--set", "nonsense"}, {"serve", "--set", "broker.lisen=x"}, {"serve", "--from", "http://x"}} {
 		_, stderr, code := p.run(args...)
@@ -54,6 +56,7 @@ func TestWrongFlagsAndCommandsEndWithTwoAndAHint(t *testing.T) {
 }
 
 func TestCommandsWithoutDataSaySoAndMakeNone(t *testing.T) {
+	long(t)
 	p := newPlace(t, nil)
 	for _, args := range [][]string{{"query", "select 1"}, {"quarantine", "list"}, {"quarantine", "replay"}, {"schema", "list"}} {
 		_, stderr, code := p.run(args...)
@@ -67,6 +70,7 @@ func TestCommandsWithoutDataSaySoAndMakeNone(t *testing.T) {
 }
 
 func TestAnswersComeInEveryFormat(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	r := p.serve()
 	publish(t, r, "p", timed("a,\"b", 3))
@@ -105,6 +109,7 @@ func TestAnswersComeInEveryFormat(t *testing.T) {
 }
 
 func TestSchemaCheckNamesFileLineAndColumn(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"good.yaml": timedSchema, "bad.yaml": "name: bad\nversion: 1\ntopic: b/{x}\nformat: jsonn\npayload: {type: object}\n"})
 	_, stderr, code := p.run("schema", "check")
 	if code != 2 || !regexp.MustCompile(`bad\.yaml:4:\d+: `).MatchString(stderr) {
@@ -126,6 +131,7 @@ func TestSchemaCheckNamesFileLineAndColumn(t *testing.T) {
 }
 
 func TestASchemaIsInferredFromSamples(t *testing.T) {
+	long(t)
 	p := newPlace(t, nil)
 	out, stderr, code := p.feed("{\"ts\":1750000000000,\"temp\":21.5}\n{\"ts\":1750000001000,\"temp\":21.7,\"door\":\"open\"}\n", "schema", "infer")
 	if code != 0 || !contains(out, "temp", "door", "payload") {
@@ -160,6 +166,7 @@ func TestQuarantineSaysOnceWhereTheTroubleIs(t *testing.T) {
 }
 
 func TestConfigPrintsWhatHoldsAndWhereItCameFrom(t *testing.T) {
+	long(t)
 	p := newPlace(t, nil)
 	p.write("weir.yaml", "store: {commit_interval: 5ms}\n")
 	out := p.must("config", "--origins", "--log-level", "debug")
@@ -171,6 +178,7 @@ func TestConfigPrintsWhatHoldsAndWhereItCameFrom(t *testing.T) {
 }
 
 func TestLanMakesCredentialsAndAsksForThem(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
 	r := p.serve("--lan", "--demo")
 	said := regexp.MustCompile(`user (\w+), password (\w+)`).FindStringSubmatch(r.out.String())

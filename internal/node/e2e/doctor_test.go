@@ -9,6 +9,7 @@ import (
 )
 
 func TestDoctorSizesTheBrokersQueue(t *testing.T) {
+	long(t)
 	m := testkit.StartMosquitto(t)
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
 	out, stderr, code := p.run("doctor", "--set", "sources[0].mqtt.url="+m.URL(), "--rate", "100", "--outage", "2h")
@@ -75,6 +76,7 @@ func outage(t *testing.T, n int, lines ...string) (arrived int, said string) {
 }
 
 func TestWhatDoctorPrintsHoldsAnOutageThatTheDefaultsLose(t *testing.T) {
+	long(t)
 	const n = 6000 // a minute of 100 messages/s
 	m := testkit.StartMosquitto(t)
 	p := newPlace(t, nil)

@@ -51,6 +51,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// long marks a test that says little about races, and is not run beside them.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: -short; make test runs it in its long form")
+	}
+}
+
 // place is the directory of one test's node.
 type place struct {
 	t    *testing.T
