@@ -28,7 +28,11 @@ func classify(sql string, toks []token) (*statement, error) {
 		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "the statement is empty").WithHint("write for example: select * from weir_tables")
 	}
 	if !toks[0].word("SELECT") && !toks[0].word("WITH") && !toks[0].word("VALUES") {
-		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "%s is not allowed", strings.ToUpper(toks[0].text)).
+		verb := strings.ToUpper(toks[0].text)
+		if meant := misspelt(verb, "SELECT", "WITH", "VALUES", "EXPLAIN"); meant != "" {
+			return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "no statement begins with %q", toks[0].text).WithHint("did you mean " + meant + "?")
+		}
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "%s is not allowed", verb).
 			WithHint("only SELECT, WITH, VALUES and EXPLAIN: queries read and never change anything")
 	}
 	depth := 0

@@ -45,6 +45,9 @@ func (e *Engine) Query(ctx context.Context, tenant telemetry.Tenant, sql string)
 		return nil, err
 	}
 	st, err := classify(sql, toks)
+	if err == nil {
+		err = checkTimes(sql, st.toks)
+	}
 	if err != nil {
 		return nil, err
 	}

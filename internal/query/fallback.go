@@ -303,6 +303,9 @@ func (s *sqliteQuery) prepareError(err error) error {
 	}
 	e := telemetry.Errorf(telemetry.CodeInvalid, "query", "%s", cleanMessage(err))
 	e.Err = err
+	if hint, ok := hintOf(e.Message); ok {
+		return e.WithHint(hint)
+	}
 	var lines []string
 	for _, t := range s.run.toks {
 		for n, r := range s.relations {

@@ -15,12 +15,7 @@ import (
 // Comments mark what was changed, because SQLite names columns by their text:
 // originalName takes the marks out again.
 func rewrite(sql string, toks []token, now int64) string {
-	r := &rewriter{sql: sql, toks: toks, times: map[string]bool{"time": true, "received_at": true}}
-	for i := 0; i+2 < len(toks); i++ {
-		if t := toks[i]; (t.word("time") || t.word("received_at")) && toks[i+1].word("AS") && isName(toks[i+2]) {
-			r.times[strings.ToLower(toks[i+2].text)] = true
-		}
-	}
+	r := newRewriter(sql, toks)
 	at := "'" + string(appendTime(nil, now)) + "'"
 	for i, t := range toks {
 		switch {
@@ -49,6 +44,17 @@ type rewriter struct {
 type edit struct {
 	at, end int
 	text    string
+}
+
+// newRewriter returns one that knows the names of time columns.
+func newRewriter(sql string, toks []token) *rewriter {
+	r := &rewriter{sql: sql, toks: toks, times: map[string]bool{"time": true, "received_at": true}}
+	for i := 0; i+2 < len(toks); i++ {
+		if t := toks[i]; (t.word("time") || t.word("received_at")) && toks[i+1].word("AS") && isName(toks[i+2]) {
+			r.times[strings.ToLower(toks[i+2].text)] = true
+		}
+	}
+	return r
 }
 
 const (
