@@ -33,6 +33,7 @@
 //     kill -9 and power cuts: its record is synced before the acknowledgement. A
 //     subscription whose SUBACK was sent survives kill -9; a power cut may take the
 //     last second of them.
+//     They are in a journal, docs/format/broker-journal.md.
 //   - Messages that wait for a subscriber that is away survive an orderly Stop, not a
 //     crash. They are stored readings by then; only their forwarding is lost.
 //   - A message reaches each subscriber at most once per QoS 2 packet id as long as

@@ -16,18 +16,8 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// journal is the file broker.journal: what the broker keeps across restarts, as a
-// sequence of records. The file is
-//
-//	"WEIRBRK1"                                     8 bytes
-//	{ length u32 | CRC-32C of the record u32 | record } ...
-//
-// with little-endian numbers. A record is a kind byte and its fields, see
-// records.go. Later records replace earlier ones of the same session, subscription or
-// topic. At every start, and when the file has doubled, it is written anew from
-// what is in memory (to broker.journal.new, synced, renamed). A reader stops at a
-// frame that ends beyond the file, which is what a crash leaves, and skips a
-// record whose checksum is wrong, which it reports.
+// journal is the file broker.journal: what the broker keeps across restarts. Its
+// format, and what a reader does with damage, is docs/format/broker-journal.md.
 //
 // A nil journal keeps nothing.
 type journal struct {

@@ -14,8 +14,8 @@ import (
 
 const isWindows = runtime.GOOS == "windows"
 
-// The kinds of records. Their numbers are part of the disk format. Texts have their
-// length as a uvarint before them; numbers are little-endian.
+// The kinds of records. Their numbers are part of the disk format, which
+// docs/format/broker-journal.md describes.
 const (
 	recSession          = 1 // id, version u8, expiry u32, gone i64, flags u8
 	recSessionGone      = 2 // id
