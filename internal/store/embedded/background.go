@@ -137,8 +137,8 @@ const seriesBlocks = 256
 
 // joinSeries writes the series of a tenant as few blocks again; wmu is held.
 func (s *Store) joinSeries(tn *tenant) error {
-	if tn.blocks < tn.joined*2+seriesBlocks {
-		return nil
+	if tn.blocks < tn.joined*2+seriesBlocks || len(tn.unknown) > 0 {
+		return nil // a damaged row stays for whoever can repair it
 	}
 	blocks := 0
 	err := s.w.transaction(func() error {

@@ -10,25 +10,25 @@ import (
 // formatVersion is that of catalog.db; docs/format/catalog.md describes it.
 const formatVersion = 1
 
-// The tables of catalog.db. Blobs come last in a row, so that the columns
-// before them are read without following overflow pages.
+// The tables of catalog.db. Every row has a checksum. Blobs come last in a row, so
+// that the columns before them are read without following overflow pages. What
+// is unique is so in memory: an index would only be more to write and to damage.
 var schemaSQL = []string{
-	`CREATE TABLE tenants (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, floor INTEGER NOT NULL) STRICT`,
+	`CREATE TABLE tenants (id INTEGER PRIMARY KEY, name TEXT NOT NULL, floor INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE tables (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
-		series_group INTEGER NOT NULL, recorded INTEGER NOT NULL, definition BLOB NOT NULL, document BLOB NOT NULL,
-		UNIQUE (tenant, name, version)) STRICT`,
+		series_group INTEGER NOT NULL, recorded INTEGER NOT NULL, crc INTEGER NOT NULL, definition BLOB NOT NULL, document BLOB NOT NULL) STRICT`,
 	`CREATE TABLE series (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-		size INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
+		size INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
 	`CREATE TABLE frames (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, created INTEGER NOT NULL, rows INTEGER NOT NULL,
-		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, replaced BLOB, data BLOB NOT NULL) STRICT`,
+		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB, data BLOB NOT NULL) STRICT`,
 	`CREATE TABLE segments (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, table_id INTEGER NOT NULL,
 		partition INTEGER NOT NULL, arrival INTEGER NOT NULL, created INTEGER NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
-		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, replaced BLOB) STRICT`,
-	`CREATE TABLE sessions (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE) STRICT`,
-	`CREATE TABLE ledger (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT`,
-	`CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
+		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB) STRICT`,
+	`CREATE TABLE sessions (id INTEGER PRIMARY KEY, key TEXT NOT NULL, crc INTEGER NOT NULL) STRICT`,
+	`CREATE TABLE ledger (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
+	`CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE quarantine (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
-		size INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
+		size INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
 }
 
 // createCatalog makes the tables of an empty database, or checks the version of

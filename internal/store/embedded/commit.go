@@ -96,8 +96,9 @@ func (s *Store) insertFrame(tn *tenant, f *frame, data []byte) error {
 	if len(f.replaced) > 0 {
 		replaced = appendReplaced(nil, f.replaced)
 	}
-	return s.w.exec("INSERT INTO frames (id, tenant, created, rows, min_time, max_time, replaced, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced, data)
+	// The data has checksums of its own.
+	return s.w.exec("INSERT INTO frames (id, tenant, created, rows, min_time, max_time, replaced, crc, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		append(sealed(f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced), data)...)
 }
 
 // committed moves the rows of a durable commit from staged to level 0.
@@ -159,8 +160,8 @@ func (s *Store) saveSeries(tn *tenant, n uint32) error {
 	if len(data) > 16<<10 {
 		data = s.zenc.EncodeAll(data[1:], append(make([]byte, 0, len(data)/3), seriesZstd))
 	}
-	return s.w.exec("INSERT INTO series (tenant, first, count, size, data) VALUES (?, ?, ?, ?, ?)",
-		tn.id, int64(tn.saved), int64(n-tn.saved), int64(len(data)), data)
+	return s.w.exec("INSERT INTO series (tenant, first, count, size, data, crc) VALUES (?, ?, ?, ?, ?, ?)",
+		sealed(tn.id, int64(tn.saved), int64(n-tn.saved), int64(len(data)), data)...)
 }
 
 // doomedPerCommit frames that segments have replaced are deleted in each commit:

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
@@ -221,11 +222,14 @@ func (c *compaction) decodeFrame(f *frame) error {
 		return err
 	}
 	var secs []*telemetry.Section
+	var lost error
 	rows, bytes := 0, 0
 	for i, p := range fr.Sections() {
 		v := c.s.version(p.TableID)
 		if v == nil {
-			return telemetry.Errorf(telemetry.CodeDamaged, "compact", "frame %d has unknown table %d", f.id, p.TableID)
+			lost = telemetry.Errorf(telemetry.CodeDamaged, "compact", "frame %d has unknown table %d", f.id, p.TableID)
+			secs = append(secs, nil)
+			continue
 		}
 		sec := c.section(i, v.table, p.Rows)
 		if _, err := fr.ReadSection(i, sec, v.table, v.cols, true); err != nil {
@@ -240,7 +244,12 @@ func (c *compaction) decodeFrame(f *frame) error {
 	}
 	c.tn.rowBytes = max(c.tn.rowBytes*7/8, int64(rowOverhead+bytes/max(rows, 1)))
 	for i, p := range fr.Sections() {
-		c.add(c.s.version(p.TableID), secs[i], p.Rows)
+		if secs[i] != nil {
+			c.add(c.s.version(p.TableID), secs[i], p.Rows)
+		}
+	}
+	if lost != nil {
+		return c.s.setAside(f, lost) // for the rows of that table; the others go on
 	}
 	return nil
 }
@@ -315,8 +324,8 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 	}
 	err := s.w.transaction(func() error {
 		for _, g := range c.out {
-			err := s.w.exec("INSERT INTO segments (id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-				g.id, c.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, encodeReplacedBy(g.replaced))
+			err := s.w.exec("INSERT INTO segments (id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+				sealed(g.row(encodeReplacedBy(g.replaced))...)...)
 			if err != nil {
 				return err
 			}
@@ -332,7 +341,8 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 			}
 		}
 		if len(frames) > 0 {
-			return s.w.exec("UPDATE tenants SET floor = ? WHERE id = ?", c.arrival, c.tn.id)
+			crc := rowSum([]driver.Value{c.tn.id, string(c.tn.name), c.arrival})
+			return s.w.exec("UPDATE tenants SET floor = ?, crc = ? WHERE id = ?", c.arrival, int64(crc), c.tn.id)
 		}
 		return nil
 	})

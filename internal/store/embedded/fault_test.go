@@ -38,7 +38,12 @@ func sorted(rows []string) []string {
 // readable scans what can be read, and returns the errors of the units that cannot.
 func readable(t *testing.T, s *Store) (rows []string, errs []error) {
 	t.Helper()
-	sc, err := s.Scan(context.Background(), store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: "env", From: minTime, To: maxTime})
+	return readableOf(t, s, "env")
+}
+
+func readableOf(t *testing.T, s *Store, table string) (rows []string, errs []error) {
+	t.Helper()
+	sc, err := s.Scan(context.Background(), store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: table, From: minTime, To: maxTime})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +57,7 @@ func readable(t *testing.T, s *Store) (rows []string, errs []error) {
 			continue
 		}
 		for i := range sec.Rows() {
-			rows = append(rows, fmt.Sprint(sec.Series[i], " ", sec.Time[i], " ", sec.Columns[0].Float(i)))
+			rows = append(rows, fmt.Sprint(sc.Series(sec.Series[i]), " ", sec.Time[i], " ", sec.Columns[0].Float(i)))
 		}
 	}
 	return sorted(rows), errs
@@ -229,6 +234,7 @@ func TestADamagedCatalogIsAnErrorThatNamesIt(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	dir := t.TempDir()
 	s, _ := filled(t, Options{Dir: dir, ManualCompaction: true, PageSize: 1024}, 3, 1000)
+	before, _ := readable(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -237,12 +243,18 @@ func TestADamagedCatalogIsAnErrorThatNamesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 40 {
+	for range 60 {
 		damaged := slices.Clone(intact)
 		at := rng.IntN(len(damaged) - 100)
-		copy(damaged[at:at+100], bytes.Repeat([]byte{byte(rng.IntN(256))}, 100))
-		if rng.IntN(4) == 0 {
-			damaged = damaged[:at]
+		what := fmt.Sprintf("100 bytes from %d", at)
+		switch rng.IntN(3) {
+		case 0:
+			copy(damaged[at:at+100], bytes.Repeat([]byte{byte(rng.IntN(256))}, 100))
+		case 1:
+			damaged, what = damaged[:at], fmt.Sprintf("cut to %d bytes", at)
+		default:
+			damaged[at] ^= 1 << rng.IntN(8)
+			what = fmt.Sprintf("bit flipped in byte %d", at)
 		}
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
@@ -250,12 +262,17 @@ func TestADamagedCatalogIsAnErrorThatNamesIt(t *testing.T) {
 		s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true})
 		if err != nil {
 			if !strings.Contains(err.Error(), catalogFile) {
-				t.Errorf("the error does not name the catalog: %v", err)
+				t.Errorf("%s: the error does not name the catalog: %v", what, err)
 			}
 			continue
 		}
 		if s.tenant(telemetry.DefaultTenant) != nil && s.tenant(telemetry.DefaultTenant).tableName("env") != nil {
-			readable(t, s)
+			rows, _ := readable(t, s)
+			for _, row := range rows {
+				if _, found := slices.BinarySearch(before, row); !found {
+					t.Fatalf("%s: row %q was never stored", what, row)
+				}
+			}
 		}
 		if err := s.Close(); err != nil && telemetry.CodeOf(err) == "" {
 			t.Error(err)

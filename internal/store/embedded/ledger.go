@@ -269,11 +269,11 @@ func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 	}
 	l.mu.Unlock()
 	for i, key := range unsaved {
-		if err := s.w.exec("INSERT INTO sessions (id, key) VALUES (?, ?)", int64(ids[i]), key); err != nil {
+		if err := s.w.exec("INSERT INTO sessions (id, key, crc) VALUES (?, ?, ?)", sealed(int64(ids[i]), key)...); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.w.exec("INSERT INTO ledger (id, data) VALUES (?, ?)", l.nextRow, ops); err != nil {
+	if err := s.w.exec("INSERT INTO ledger (id, data, crc) VALUES (?, ?, ?)", sealed(l.nextRow, ops)...); err != nil {
 		return nil, err
 	}
 	return func() {
@@ -295,6 +295,12 @@ func (s *Store) trimLedger() error {
 	if l.logRows < ledgerLogRows && l.logBytes < max(ledgerLogBytes, 2*l.snapshotBytes) {
 		return nil
 	}
+	return s.snapshotLedger()
+}
+
+// snapshotLedger replaces the log by a snapshot; wmu is held.
+func (s *Store) snapshotLedger() error {
+	l := s.ledger
 	l.mu.Lock()
 	snap := l.snapshot()
 	l.mu.Unlock()
@@ -302,7 +308,7 @@ func (s *Store) trimLedger() error {
 		if err := s.w.exec("DELETE FROM ledger WHERE id < ?", l.nextRow); err != nil {
 			return err
 		}
-		return s.w.exec("INSERT INTO ledger (id, data) VALUES (?, ?)", l.nextRow, snap)
+		return s.w.exec("INSERT INTO ledger (id, data, crc) VALUES (?, ?, ?)", sealed(l.nextRow, snap)...)
 	})
 	if err != nil {
 		return err

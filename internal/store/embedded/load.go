@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql/driver"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
@@ -23,6 +24,7 @@ func (s *Store) load(ctx context.Context) error {
 		{"session ledger", s.loadLedger},
 		{"segments", s.loadSegments},
 		{"frames", s.loadFrames},
+		{"lost series", s.loseLastSeries},
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -47,7 +49,10 @@ func (s *Store) load(ctx context.Context) error {
 
 func (s *Store) loadTenants() error {
 	all := map[telemetry.Tenant]*tenant{}
-	err := s.w.query("SELECT id, name, floor FROM tenants", func(row []driver.Value) error {
+	err := s.w.query("SELECT id, name, floor, crc FROM tenants", func(row []driver.Value) error {
+		if !intact(row) {
+			return damagedRow("tenants", asInt(row[0])) // without the floor, no row of it can be told from a void one
+		}
 		tn := newTenant(asInt(row[0]), telemetry.Tenant(asText(row[1])))
 		tn.persisted, tn.floor = true, asInt(row[2])
 		s.nextFrame = max(s.nextFrame, nextFrameAfter(tn.floor))
@@ -62,7 +67,16 @@ func (s *Store) loadTenants() error {
 func nextFrameAfter(id int64) int64 { return (id/frameStep + 1) * frameStep }
 
 func (s *Store) loadTables() error {
-	return s.w.query("SELECT id, tenant, name, version, series_group, recorded, definition, document FROM tables ORDER BY id", func(row []driver.Value) error {
+	return s.w.query("SELECT id, tenant, name, version, series_group, recorded, definition, document, crc FROM tables ORDER BY id", func(row []driver.Value) error {
+		if id := asInt(row[0]); !intact(row) {
+			lost := &lostTable{name: asText(row[2]), err: damagedRow("tables", id)}
+			s.damaged(lost.err)
+			if id > 0 && id < 1<<31 {
+				s.lostTables[uint32(id)] = lost
+				s.nextTable = max(s.nextTable, uint32(id)+1)
+			}
+			return nil
+		}
 		tn := s.tenantByID(asInt(row[1]))
 		if tn == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load table", "table %d belongs to no tenant", asInt(row[0]))
@@ -87,9 +101,23 @@ func (s *Store) loadTables() error {
 }
 
 func (s *Store) loadSeries() error {
-	return s.w.query("SELECT tenant, first, count, data FROM series ORDER BY tenant, first", func(row []driver.Value) error {
+	err := s.w.query("SELECT tenant, first, count, size, data, crc, id FROM series ORDER BY tenant, first", func(row []driver.Value) error {
+		if !intact(row[:6]) {
+			s.lostSeries = append(s.lostSeries, damagedRow("series", asInt(row[6])))
+			s.damaged(s.lostSeries[len(s.lostSeries)-1])
+			return nil
+		}
 		tn := s.tenantByID(asInt(row[0]))
-		first, count, data := asInt(row[1]), asInt(row[2]), asBytes(row[3])
+		first, count, data := asInt(row[1]), asInt(row[2]), asBytes(row[4])
+		if tn != nil && first > int64(tn.saved) {
+			if len(s.lostSeries) == 0 {
+				s.lostSeries = append(s.lostSeries, telemetry.Errorf(telemetry.CodeDamaged, "load series", "no row of table series in %s holds series %d to %d", catalogFile, tn.saved, first-1))
+				s.damaged(s.lostSeries[0])
+			}
+			if err := s.loseSeries(tn, uint32(first)); err != nil {
+				return err
+			}
+		}
 		if tn == nil || len(data) == 0 || first != int64(tn.saved) {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load series", "the block from %d does not continue the one before", first)
 		}
@@ -112,17 +140,46 @@ func (s *Store) loadSeries() error {
 		tn.blocks++
 		return nil
 	})
+	if err == nil && len(s.lostTables) > 0 {
+		s.keepLostGroups()
+	}
+	return err
+}
+
+// keepLostGroups keeps the series groups of damaged tables from being issued
+// again: the keys of their series tell them.
+func (s *Store) keepLostGroups() {
+	for _, tn := range *s.tenants.Load() {
+		for ref := range tn.series.count.Load() {
+			group, _ := binary.Uvarint(tn.series.key(telemetry.SeriesRef(ref)))
+			if group != unknownGroup {
+				tn.groups = max(tn.groups, uint32(group)+1)
+			}
+		}
+	}
 }
 
 func (s *Store) loadQuarantine() error {
-	err := s.w.query("SELECT value FROM counters WHERE name = 'quarantine'", func(row []driver.Value) error {
-		s.nextQuarantine = max(s.nextQuarantine, asInt(row[0]))
+	err := s.w.query("SELECT name, value, crc FROM counters", func(row []driver.Value) error {
+		if !intact(row) {
+			// The next commit that needs it writes it again.
+			s.damaged(telemetry.Errorf(telemetry.CodeDamaged, "load catalog", "row %q of table counters in %s fails its checksum", asText(row[0]), catalogFile))
+		} else if asText(row[0]) == "quarantine" {
+			s.nextQuarantine = max(s.nextQuarantine, asInt(row[1]))
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return s.w.query("SELECT id, tenant, last, count, size FROM quarantine ORDER BY id", func(row []driver.Value) error {
+	var lost []lostRow
+	err = s.w.query("SELECT id, tenant, last, count, size, crc FROM quarantine ORDER BY id", func(row []driver.Value) error {
+		if id := asInt(row[0]); !intact(row) {
+			s.damaged(damagedRow("quarantine", id))
+			s.nextQuarantine = max(s.nextQuarantine, id+quarantineChunkRecords)
+			lost = append(lost, lostRow{table: "quarantine", id: id})
+			return nil
+		}
 		tn := s.tenantByID(asInt(row[1]))
 		if tn == nil {
 			return nil
@@ -135,11 +192,30 @@ func (s *Store) loadQuarantine() error {
 		s.nextQuarantine = max(s.nextQuarantine, c.last+1)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for i := range lost {
+		err := s.w.query("SELECT data FROM quarantine WHERE id = ?", func(row []driver.Value) error {
+			lost[i].data = asBytes(row[0])
+			return nil
+		}, lost[i].id)
+		if err != nil {
+			return err
+		}
+	}
+	return s.setRowsAside(lost)
 }
 
 func (s *Store) loadLedger() error {
 	l := s.ledger
-	err := s.w.query("SELECT id, key FROM sessions", func(row []driver.Value) error {
+	var lost []lostRow
+	err := s.w.query("SELECT id, key, crc FROM sessions", func(row []driver.Value) error {
+		if !intact(row) {
+			s.damaged(damagedRow("sessions", asInt(row[0])))
+			lost = append(lost, lostRow{"sessions", asInt(row[0]), asBytes(row[1])})
+			return nil
+		}
 		id := telemetry.SessionID(asInt(row[0]))
 		l.ids[asText(row[1])] = id
 		l.nextID = max(l.nextID, id+1)
@@ -148,7 +224,7 @@ func (s *Store) loadLedger() error {
 	if err != nil {
 		return err
 	}
-	return s.w.query("SELECT id, data FROM ledger ORDER BY id", func(row []driver.Value) error {
+	err = s.w.query("SELECT id, data, crc FROM ledger ORDER BY id", func(row []driver.Value) error {
 		data := asBytes(row[1])
 		l.nextRow = max(l.nextRow, asInt(row[0])+1)
 		l.logRows++
@@ -156,8 +232,35 @@ func (s *Store) loadLedger() error {
 		if len(data) > 0 && data[0] == ledgerSnapshot {
 			l.logRows, l.logBytes, l.snapshotBytes = 1, 0, int64(len(data))
 		}
+		if !intact(row) {
+			// It may have dropped entries of the rows before it. An entry that
+			// stays would make a new message a redelivery, and lose it; without
+			// entries a redelivery is stored again. In doubt, store.
+			s.damaged(damagedRow("ledger", asInt(row[0])))
+			lost = append(lost, lostRow{"ledger", asInt(row[0]), data})
+			clear(l.sessions)
+			l.entries = 0
+			return nil
+		}
 		return l.apply(data)
 	})
+	if err != nil {
+		return err
+	}
+	for _, r := range lost {
+		if r.table == "sessions" && r.id > 0 && r.id < 1<<31 {
+			l.reset(telemetry.SessionID(r.id))
+			l.nextID = max(l.nextID, telemetry.SessionID(r.id)+1)
+		}
+	}
+	// The entries that are void must stay so when the damaged row is gone.
+	if len(lost) > 0 && !s.opt.ReadOnly {
+		if err := s.setRowsAside(lost); err != nil {
+			return err
+		}
+		return s.snapshotLedger()
+	}
+	return nil
 }
 
 // idleSessions is how many sessions without entries are kept at a start.
@@ -189,13 +292,20 @@ func (s *Store) forgetSessions() error {
 
 func (s *Store) loadFrames() error {
 	var dead []*frame
-	err := s.w.query("SELECT id, tenant, created, rows, min_time, max_time, replaced, length(data) FROM frames ORDER BY id", func(row []driver.Value) error {
+	err := s.w.query("SELECT id, tenant, created, rows, min_time, max_time, replaced, crc, length(data) FROM frames ORDER BY id", func(row []driver.Value) error {
 		f := &frame{
 			id: asInt(row[0]), created: asInt(row[2]), rows: int(asInt(row[3])), minTime: asInt(row[4]), maxTime: asInt(row[5]),
-			replaced: decodeReplaced(asBytes(row[6])), size: int(asInt(row[7])),
+			replaced: decodeReplaced(asBytes(row[6])), size: int(asInt(row[8])),
 		}
 		s.nextFrame = max(s.nextFrame, nextFrameAfter(f.id))
 		tn := s.tenantByID(asInt(row[1]))
+		if !intact(row[:8]) {
+			// Every scan says so until a compaction sets it aside.
+			tn = s.tenantOrAny(asInt(row[1]))
+			f.minTime, f.maxTime, f.replaced, f.rows = minTime, maxTime, nil, 0
+			f.broken = damagedRow("frames", f.id)
+			s.damaged(f.broken)
+		}
 		if tn == nil || f.id <= tn.floor {
 			dead = append(dead, f)
 			return nil
@@ -272,10 +382,13 @@ func (s *Store) raiseFromFrame(tn *tenant, f *frame, n uint32, sec *telemetry.Se
 	if err != nil {
 		return err
 	}
+	var lost error
 	for i, p := range fr.Sections() {
 		v := s.version(p.TableID)
 		if v == nil {
-			return telemetry.Errorf(telemetry.CodeDamaged, "read frame", "frame %d has unknown table %d", f.id, p.TableID)
+			s.nextTable = max(s.nextTable, p.TableID+1) // the id of a lost table is not issued again
+			lost = telemetry.Errorf(telemetry.CodeDamaged, "read frame", "frame %d has unknown table %d", f.id, p.TableID)
+			continue
 		}
 		if _, err := fr.ReadSection(i, sec, v.table, nil, false); err != nil {
 			return err
@@ -286,5 +399,5 @@ func (s *Store) raiseFromFrame(tn *tenant, f *frame, n uint32, sec *telemetry.Se
 			}
 		}
 	}
-	return nil
+	return lost
 }

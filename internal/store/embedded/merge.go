@@ -392,7 +392,7 @@ func (s *Store) forgetReplaced(tn *tenant, holders []*segment) error {
 	}
 	err := s.w.transaction(func() error {
 		for _, g := range holders {
-			if err := s.w.exec("UPDATE segments SET replaced = NULL WHERE id = ?", g.id); err != nil {
+			if err := s.w.exec("UPDATE segments SET replaced = NULL, crc = ? WHERE id = ?", int64(rowSum(g.row(nil))), g.id); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sort"
 	"sync"
@@ -120,16 +121,17 @@ func (s *Store) encodeQuarantine(records []telemetry.Quarantined, first int64) [
 	for i := range records {
 		plain = appendQuarantined(plain, &records[i], first)
 	}
-	return s.zenc.EncodeAll(plain, []byte{quarantineVersion})
+	return appendSum(s.zenc.EncodeAll(plain, []byte{quarantineVersion}))
 }
 
 func (s *Store) decodeQuarantine(data []byte, first int64) ([]telemetry.Quarantined, error) {
-	if len(data) == 0 || data[0] != quarantineVersion {
-		return nil, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "a chunk of %d bytes has no known version", len(data))
+	blob, ok := cutSum(data)
+	if !ok || len(blob) == 0 || blob[0] != quarantineVersion {
+		return nil, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "row %d of table quarantine in %s fails its checksum", first, catalogFile)
 	}
-	plain, err := s.zdec.DecodeAll(data[1:], nil)
+	plain, err := s.zdec.DecodeAll(blob[1:], nil)
 	if err != nil {
-		return nil, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "%v", err)
+		return nil, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "row %d of table quarantine in %s: %v", first, catalogFile, err)
 	}
 	r := quarantineReader{data: plain}
 	var out []telemetry.Quarantined
@@ -142,7 +144,7 @@ func (s *Store) decodeQuarantine(data []byte, first int64) ([]telemetry.Quaranti
 		out = append(out, q)
 	}
 	if r.bad {
-		return out, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "a chunk is cut off after %d records", len(out))
+		return out, telemetry.Errorf(telemetry.CodeDamaged, "read quarantine", "row %d of table quarantine in %s is cut off after %d records", first, catalogFile, len(out))
 	}
 	return out, nil
 }
@@ -202,21 +204,21 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 	chunks := slices.Clone(q.chunks)
 	q.mu.Unlock()
 
-	if chunks, err = s.resolve(chunks, st.resolved); err != nil {
+	if chunks, err = s.resolve(tn, chunks, st.resolved); err != nil {
 		return nil, err
 	}
 	base := s.nextQuarantine
 	for i, c := range st.chunks {
 		c.first, c.last = c.first+base, c.last+base
-		err := s.w.exec("INSERT INTO quarantine (id, tenant, last, count, size, data) VALUES (?, ?, ?, ?, ?, ?)",
-			c.first, tn.id, c.last, int64(c.count), c.size, st.data[i])
+		err := s.w.exec("INSERT INTO quarantine (id, tenant, last, count, size, crc, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			append(sealed(c.first, tn.id, c.last, int64(c.count), c.size), st.data[i])...)
 		if err != nil {
 			return nil, err
 		}
 		chunks = append(chunks, c)
 	}
 	if st.ids > 0 {
-		err := s.w.exec("INSERT OR REPLACE INTO counters (name, value) VALUES ('quarantine', ?)", base+st.ids)
+		err := s.w.exec("INSERT OR REPLACE INTO counters (name, value, crc) VALUES (?, ?, ?)", sealed("quarantine", base+st.ids)...)
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +249,7 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 }
 
 // resolve deletes records by id, and returns the chunks as they are then.
-func (s *Store) resolve(chunks []quarantineChunk, ids []int64) ([]quarantineChunk, error) {
+func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64) ([]quarantineChunk, error) {
 	var out []quarantineChunk
 	for i, c := range chunks {
 		from := sort.Search(len(ids), func(i int) bool { return ids[i] >= c.first })
@@ -262,6 +264,11 @@ func (s *Store) resolve(chunks []quarantineChunk, ids []int64) ([]quarantineChun
 			out = append(make([]quarantineChunk, 0, len(chunks)+1), chunks[:i]...)
 		}
 		records, err := s.quarantineChunk(s.w, c)
+		if telemetry.CodeOf(err) == telemetry.CodeDamaged {
+			s.damaged(err) // its records are not listed any more; a commit must not fail for them
+			out = append(out, c)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -279,8 +286,9 @@ func (s *Store) resolve(chunks []quarantineChunk, ids []int64) ([]quarantineChun
 		for i := range records {
 			c.size += quarantineSize(&records[i])
 		}
-		err = s.w.exec("UPDATE quarantine SET count = ?, size = ?, data = ? WHERE id = ?",
-			int64(c.count), c.size, s.encodeQuarantine(records, c.first), c.first)
+		crc := rowSum([]driver.Value{c.first, tn.id, c.last, int64(c.count), c.size})
+		err = s.w.exec("UPDATE quarantine SET count = ?, size = ?, crc = ?, data = ? WHERE id = ?",
+			int64(c.count), c.size, int64(crc), s.encodeQuarantine(records, c.first), c.first)
 		if err != nil {
 			return nil, err
 		}
@@ -305,7 +313,8 @@ func (s *Store) quarantineChunk(c *conn, ch quarantineChunk) ([]telemetry.Quaran
 	return s.decodeQuarantine(data, ch.first)
 }
 
-// Quarantined implements store.Store.
+// Quarantined implements store.Store. Damaged chunks are left out, and named by
+// the error that it returns at the end.
 func (s *Store) Quarantined(ctx context.Context, name telemetry.Tenant, f store.QuarantineFilter, yield func(*telemetry.Quarantined) bool) error {
 	tn := s.tenant(name)
 	if tn == nil {
@@ -316,6 +325,7 @@ func (s *Store) Quarantined(ctx context.Context, name telemetry.Tenant, f store.
 	chunks := slices.Clone(q.chunks)
 	q.mu.Unlock()
 	given := 0
+	var lost []error
 	for i := len(chunks) - 1; i >= 0; i-- {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -328,7 +338,11 @@ func (s *Store) Quarantined(ctx context.Context, name telemetry.Tenant, f store.
 			records, err = s.quarantineChunk(c, chunks[i])
 			return err
 		})
-		if err != nil {
+		if telemetry.CodeOf(err) == telemetry.CodeDamaged {
+			// What it held is reported at the end; the chunks before it are there.
+			s.damaged(err)
+			lost = append(lost, err)
+		} else if err != nil {
 			return err
 		}
 		for j := len(records) - 1; j >= 0; j-- {
@@ -339,13 +353,13 @@ func (s *Store) Quarantined(ctx context.Context, name telemetry.Tenant, f store.
 				continue
 			}
 			if f.Limit > 0 && given >= f.Limit {
-				return nil
+				return errors.Join(lost...)
 			}
 			given++
 			if !yield(r) {
-				return nil
+				return errors.Join(lost...)
 			}
 		}
 	}
-	return nil
+	return errors.Join(lost...)
 }

@@ -196,6 +196,12 @@ func (sc *scan) matchSeries() {
 	for ref := range sc.max {
 		key := sc.tn.series.key(ref)
 		group, n := binary.Uvarint(key)
+		if group == unknownGroup {
+			// Whether it matches cannot be known: reading its rows says so.
+			sc.wanted[ref] = true
+			sc.lo, sc.hi = min(sc.lo, ref), max(sc.hi, ref)
+			continue
+		}
 		if _, ours := sc.tagAt[uint32(group)]; n <= 0 || !ours {
 			continue
 		}
@@ -240,6 +246,7 @@ func (sc *scan) build(ctx context.Context) error {
 		sc.addSegment(g)
 	}
 	sc.addFrames()
+	sc.addLost()
 	return nil
 }
 
@@ -257,6 +264,9 @@ func (sc *scan) addFrames() {
 		for i, p := range parts {
 			v := sc.versionOf(p.TableID)
 			if v == nil {
+				if err := sc.lostPart(p.TableID); err != nil && sc.inTime(p.MinTime, p.MaxTime) {
+					sc.units = append(sc.units, &brokenUnit{sc: sc, rows: p.Rows, lo: p.MinTime, hi: p.MaxTime, err: err})
+				}
 				continue
 			}
 			if !sc.inTime(p.MinTime, p.MaxTime) || !sc.anyWanted(p.MinSeries, p.MaxSeries) {

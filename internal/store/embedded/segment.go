@@ -126,18 +126,30 @@ func (s *Store) removeSegment(g *segment) {
 // name: what a crash left of a compaction that was under way.
 func (s *Store) loadSegments() error {
 	known := map[int64]bool{}
-	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
+	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced, crc FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
+		known[asInt(row[0])] = true
+		s.nextSegment = max(s.nextSegment, asInt(row[0])+1)
+		if !intact(row) {
+			s.loseSegment(s.tenantOrAny(asInt(row[1])), asInt(row[0]), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", asInt(row[0]))})
+			return nil
+		}
 		g := &segment{
 			id: asInt(row[0]), tn: s.tenantByID(asInt(row[1])), v: s.versions[uint32(asInt(row[2]))],
 			partition: asInt(row[3]), arrival: asInt(row[4]), created: asInt(row[5]),
 			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]), replaced: decodeReplacedBy(asBytes(row[10])),
 		}
-		if g.tn == nil || g.v == nil {
-			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no table", g.id)
+		if g.tn == nil {
+			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no tenant", g.id)
+		}
+		if id := uint32(asInt(row[2])); g.v == nil {
+			s.nextTable = max(s.nextTable, id+1)
+			if s.lostTables[id] == nil {
+				s.lostTables[id] = &lostTable{err: telemetry.Errorf(telemetry.CodeDamaged, "load segments", "no row %d stands in table tables of %s", id, catalogFile)}
+			}
+			s.loseSegment(g.tn, g.id, lostSegment{rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: s.lostTables[id].err})
+			return nil
 		}
 		g.tn.segs = append(g.tn.segs, g)
-		known[g.id] = true
-		s.nextSegment = max(s.nextSegment, g.id+1)
 		return nil
 	})
 	if err != nil || s.opt.ReadOnly {
@@ -159,4 +171,9 @@ func (s *Store) loadSegments() error {
 		s.opt.Logger.Info("removed what an interrupted compaction left", "file", e.Name())
 	}
 	return nil
+}
+
+// row is the segment as the catalog holds it, without the checksum.
+func (g *segment) row(replaced []byte) []driver.Value {
+	return []driver.Value{g.id, g.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, replaced}
 }

@@ -39,6 +39,10 @@ type Store struct {
 	// and segments name; guarded by mu.
 	versions map[uint32]*tableVersion
 
+	// What damage of the catalog has lost; nothing changes it after the start.
+	lostTables map[uint32]*lostTable
+	lostSeries []error // one for each damaged row
+
 	// mu guards what readers see (tenant.frames, tenant.segs) and staged.
 	mu      sync.Mutex
 	staged  []*staged // in the order of staging
@@ -79,15 +83,16 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the data directory, creating what is missing. Damage that concerns
-// one file is logged and met again when that file is read; Open fails when the
-// catalog itself cannot be read, and when another process holds the directory.
+// one file or one row of the catalog is logged and met again when what it names
+// is read; Open fails when the catalog cannot be read as a database or a tenant's
+// row is damaged, and when another process holds the directory.
 func Open(ctx context.Context, opt Options) (*Store, error) {
 	opt = opt.withDefaults()
 	if opt.Dir == "" {
 		return nil, telemetry.Errorf(telemetry.CodeInvalid, "open store", "no data directory is given")
 	}
 	s := &Store{
-		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, nextFrame: frameStep, nextQuarantine: 1,
+		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, lostTables: map[uint32]*lostTable{}, nextFrame: frameStep, nextQuarantine: 1,
 		readers: make(chan *conn, maxReaders), published: make(chan struct{}), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
 		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.CacheBytes},
 		files: segmentFiles{limit: opt.OpenFiles, opener: os.Open},

@@ -49,6 +49,10 @@ type tenant struct {
 	frames []*frame   // committed, ascending by id
 	segs   []*segment // ascending by arrival
 
+	// What damage of the catalog has lost; nothing changes it after the start.
+	lost    []lostSegment
+	unknown []refRange // series without keys
+
 	level0Rows  int // of frames; guarded by Store.mu
 	carriedRows int // of the frame that compaction carried; guarded by Store.mu
 }
@@ -168,7 +172,7 @@ func (s *Store) saveTenant(tn *tenant) error {
 	if tn.persisted {
 		return nil
 	}
-	return s.w.exec("INSERT INTO tenants (id, name, floor) VALUES (?, ?, 0)", tn.id, string(tn.name))
+	return s.w.exec("INSERT INTO tenants (id, name, floor, crc) VALUES (?, ?, ?, ?)", sealed(tn.id, string(tn.name), int64(0))...)
 }
 
 // PutTable implements store.Store.
@@ -207,8 +211,8 @@ func (s *Store) PutTable(_ context.Context, name telemetry.Tenant, t *telemetry.
 		if err := s.saveTenant(tn); err != nil {
 			return err
 		}
-		return s.w.exec("INSERT INTO tables (id, tenant, name, version, series_group, recorded, definition, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			int64(id), tn.id, t.Name, int64(t.Version), int64(group.id), now, def, notNil(document))
+		return s.w.exec("INSERT INTO tables (id, tenant, name, version, series_group, recorded, definition, document, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			sealed(int64(id), tn.id, t.Name, int64(t.Version), int64(group.id), now, def, notNil(document))...)
 	})
 	if err != nil {
 		return s.failed("record table", err)

@@ -160,6 +160,9 @@ func (u *frameUnit) Read(dst *telemetry.Section, columns []string, received bool
 			return bytes, u.sc.s.readError("frame", part.f.id, err)
 		}
 		bytes += n
+		if err := u.sc.unknown(into); err != nil {
+			return bytes, err
+		}
 		if u.hides {
 			u.hide(into, part.f.id)
 		}
@@ -203,7 +206,7 @@ func (u *segmentUnit) Rows() int {
 
 // Runs implements store.Unit.
 func (u *segmentUnit) Runs() []store.Run {
-	if u.hides {
+	if u.hides || len(u.sc.tn.unknown) > 0 {
 		return nil
 	}
 	head, err := u.sc.s.segmentHead(u.g, u.seg, u.block)
@@ -221,7 +224,7 @@ func (u *segmentUnit) Runs() []store.Run {
 // RunStats implements store.Unit.
 func (u *segmentUnit) RunStats(column string) []store.ColumnStats {
 	c := u.v.table.ColumnIndex(column)
-	if u.hides || c < 0 {
+	if u.hides || c < 0 || len(u.sc.tn.unknown) > 0 {
 		return nil
 	}
 	head, err := u.sc.s.segmentHead(u.g, u.seg, u.block)
@@ -248,6 +251,9 @@ func (u *segmentUnit) Read(dst *telemetry.Section, columns []string, received bo
 	n, err := u.seg.ReadBlock(u.block, dst, p.cols, received)
 	if err != nil {
 		return n, u.sc.s.readError("segment", u.g.id, err)
+	}
+	if err := u.sc.unknown(dst); err != nil {
+		return n, err
 	}
 	if u.hides {
 		u.hide(dst, u.g.arrival)
