@@ -181,7 +181,8 @@ type compaction struct {
 	joined   map[uint32]*telemetry.Section // by table, what they are joined to
 	replaced map[rowKey]int64              // keys that frames of this step overwrite, with the frame
 
-	out []*segment
+	out      []*segment
+	unsynced []*os.File // of out
 
 	carried     *frame // nil: none
 	carriedData []byte
@@ -297,6 +298,10 @@ func (c *compaction) write(ctx context.Context) error {
 
 // discard removes the files of a step that failed.
 func (c *compaction) discard() {
+	for _, f := range c.unsynced {
+		_ = f.Close() // it goes
+	}
+	c.unsynced = nil
 	for _, g := range c.out {
 		c.s.removeSegment(g)
 	}
@@ -306,6 +311,9 @@ func (c *compaction) discard() {
 // takes their sources out: frames, or other segments.
 func (c *compaction) enter(frames []*frame, segs []*segment) error {
 	s := c.s
+	if err := c.syncAll(); err != nil {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "sync segments", "%w", err)
+	}
 	for _, g := range c.out {
 		if _, err := s.openSegment(g); err != nil {
 			return fmt.Errorf("check new segment: %w", err)

@@ -128,7 +128,7 @@ func (s *Store) loadSegments() error {
 	known := map[int64]bool{}
 	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced, crc FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
 		known[asInt(row[0])] = true
-		s.nextSegment = max(s.nextSegment, asInt(row[0])+1)
+		s.nextSegment.Store(max(s.nextSegment.Load(), asInt(row[0])+1))
 		if !intact(row) {
 			s.loseSegment(s.tenantOrAny(asInt(row[1])), asInt(row[0]), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", asInt(row[0]))})
 			return nil

@@ -153,16 +153,13 @@ func (w *segmentsWriter) segment(p int64) (*openSegment, error) {
 		return o, nil
 	}
 	s := w.c.s
-	s.wmu.Lock()
-	id := s.nextSegment
-	s.nextSegment++
-	s.wmu.Unlock()
+	id := s.nextSegment.Add(1) - 1
 	f, err := os.OpenFile(s.segmentPath(id), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "create segment", "%w", err)
 	}
 	g := &segment{id: id, tn: w.c.tn, v: w.v, partition: p, arrival: w.c.arrival, created: s.opt.Now().UnixNano()}
-	o := &openSegment{g: g, file: f, w: chunk.NewSegmentWriter(f, w.v.id, w.v.table, chunk.SegmentOptions{Arrivals: w.arrivals})}
+	o := &openSegment{g: g, file: f, w: chunk.NewSegmentWriter(&steadyFile{f: f}, w.v.id, w.v.table, chunk.SegmentOptions{Arrivals: w.arrivals})}
 	if w.open == nil {
 		w.open = map[int64]*openSegment{}
 	}
@@ -170,7 +167,7 @@ func (w *segmentsWriter) segment(p int64) (*openSegment, error) {
 	return o, nil
 }
 
-// close finishes the files and makes them durable, or removes them.
+// close finishes the files, or removes them. They are durable after syncAll.
 func (w *segmentsWriter) close(ok bool) error {
 	var errs []error
 	for _, o := range w.open {
@@ -180,13 +177,52 @@ func (w *segmentsWriter) close(ok bool) error {
 		}
 		w.c.out = append(w.c.out, o.g)
 		meta, err := o.w.Close()
-		if err == nil {
-			err = o.file.Sync()
-		}
-		errs = append(errs, err, o.file.Close())
+		errs = append(errs, err)
 		g := o.g
 		g.rows, g.size, g.minTime, g.maxTime = meta.Rows, meta.Bytes, meta.MinTime, meta.MaxTime
+		w.c.unsynced = append(w.c.unsynced, o.file)
 	}
 	w.open = nil
+	if len(w.c.unsynced) >= maxUnsynced {
+		errs = append(errs, w.c.syncAll())
+	}
 	return errors.Join(errs...)
+}
+
+// maxUnsynced bounds the files that a step keeps open.
+const maxUnsynced = 256
+
+// syncAll makes the step's finished files durable and closes them. That is done for
+// all together, because the first sync makes the file system write what it knows of
+// all of them, and the others find little left to do.
+func (c *compaction) syncAll() error {
+	var errs []error
+	for _, f := range c.unsynced {
+		errs = append(errs, f.Sync(), f.Close())
+	}
+	clear(c.unsynced)
+	c.unsynced = c.unsynced[:0]
+	return errors.Join(errs...)
+}
+
+// steadyBytes is how much of a segment waits in memory at most: it is sent to the
+// disk as it grows, so that neither its sync at the end nor that of a commit
+// beside it has megabytes to write.
+const steadyBytes = 512 << 10
+
+// steadyFile is a file that is sent to the disk as it grows.
+type steadyFile struct {
+	f         *os.File
+	size, out int64 // written, and of that on its way to the disk
+}
+
+// Write implements io.Writer.
+func (s *steadyFile) Write(p []byte) (int, error) {
+	n, err := s.f.Write(p)
+	s.size += int64(n)
+	if s.size-s.out >= steadyBytes {
+		startWriting(s.f, s.out, s.size-s.out)
+		s.out = s.size
+	}
+	return n, err
 }

@@ -29,7 +29,6 @@ type Store struct {
 	wmu            sync.Mutex
 	w              *conn
 	nextTable      uint32
-	nextSegment    int64
 	nextQuarantine int64
 	doomed         []*frame // replaced by segments, not yet deleted
 
@@ -67,8 +66,11 @@ type Store struct {
 
 	// compactMu is held by the one compaction or merge that runs.
 	compactMu sync.Mutex
-	pool      rowPool
-	merger    *chunk.Merger
+	// nextSegment is not under wmu, where a compaction would wait for a commit's
+	// sync for each segment that it begins.
+	nextSegment atomic.Int64
+	pool        rowPool
+	merger      *chunk.Merger
 
 	ckMu     sync.Mutex
 	ck       *conn        // of checkpoints
@@ -92,11 +94,12 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, telemetry.Errorf(telemetry.CodeInvalid, "open store", "no data directory is given")
 	}
 	s := &Store{
-		opt: opt, ledger: newLedger(), nextTable: 1, nextSegment: 1, versions: map[uint32]*tableVersion{}, lostTables: map[uint32]*lostTable{}, nextFrame: frameStep, nextQuarantine: 1,
+		opt: opt, ledger: newLedger(), nextTable: 1, versions: map[uint32]*tableVersion{}, lostTables: map[uint32]*lostTable{}, nextFrame: frameStep, nextQuarantine: 1,
 		readers: make(chan *conn, maxReaders), published: make(chan struct{}), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
 		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.CacheBytes},
 		files: segmentFiles{limit: opt.OpenFiles, opener: os.Open},
 	}
+	s.nextSegment.Store(1)
 	s.tenants.Store(&map[telemetry.Tenant]*tenant{})
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.release())
