@@ -137,8 +137,12 @@ func SchemaInfer(e *Env, files []string) error {
 			WithHint("give payloads, one in a line: mosquitto_sub -t 'plants/#' -C 100 | weir schema infer")
 	}
 	for i, s := range samples {
-		if (s[0] == '{' || s[0] == '[') && !json.Valid(s) {
-			if _, err := fmt.Fprintf(e.Err, "sample %d begins as JSON and is not: %s\n", i+1, visible(s, 60)); err != nil {
+		if s[0] != '{' && s[0] != '[' {
+			continue
+		}
+		var v any
+		if broken := json.Unmarshal(s, &v); broken != nil {
+			if _, err := fmt.Fprintf(e.Err, "sample %d begins as JSON and is none (%v), so it is taken as text: %s\n", i+1, broken, visible(s, 60)); err != nil {
 				return err
 			}
 			break // the first is enough to see what is wrong with the file

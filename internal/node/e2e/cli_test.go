@@ -141,6 +141,9 @@ func TestASchemaIsInferredFromSamples(t *testing.T) {
 	if code != 2 || !contains(out, "temp: {type: number}") || !contains(stderr, "do not fit one table", "hint:") {
 		t.Errorf("a proposal that does not compile: exit code %d\n%s%s", code, out, stderr)
 	}
+	if out, stderr, code := p.feed("{\"a\":1,\n", "schema", "infer"); code != 0 || !strings.Contains(stderr, "sample 1 begins as JSON and is none") {
+		t.Errorf("broken JSON: exit code %d\n%s%s", code, out, stderr)
+	}
 	if _, stderr, code := p.feed("", "schema", "infer"); code != 2 || !strings.Contains(stderr, "no samples") {
 		t.Errorf("without samples: exit code %d\n%s", code, stderr)
 	}
@@ -255,6 +258,75 @@ func TestDoctorAsksTheBrokersOfTheRunningNode(t *testing.T) {
 	m.Stop()
 	if out, _, code := p.run("doctor"); code != 5 || !contains(out, "FAIL", "cannot be asked") {
 		t.Errorf("without the broker: exit code %d\n%s", code, out)
+	}
+}
+
+func TestAnInterruptedQuerySaysSo(t *testing.T) {
+	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
+	r := p.serve()
+	interrupt := func(when string) {
+		t.Helper()
+		cmd := p.command("query", "--format", "csv", "with recursive c(x) as (select 1 union all select x+1 from c) select x from c")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, out) // until it ends
+		_ = cmd.Wait()                  // its code is asked below
+		if code := cmd.ProcessState.ExitCode(); code != 130 || stderr.String() != "weir: interrupted\n" {
+			t.Errorf("%s: exit code %d\n%s", when, code, stderr.String())
+		}
+	}
+	interrupt("asking the node")
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	interrupt("reading the directory")
+}
+
+func TestTroubleAtTheStartIsNamedWithWhatHelps(t *testing.T) {
+	other := newPlace(t, nil).serve()
+	p := newPlace(t, nil)
+	r := p.serve()
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	p.write("file", "")
+	for _, c := range []struct {
+		set  string
+		code int
+		said []string
+		not  string
+	}{
+		{"http.listen=203.0.113.7:9", 5, []string{"203.0.113.7", "give http.listen an address of this machine"}, "another program"},
+		{"http.listen=" + other.http, 5, []string{"another program listens there"}, "of this machine"},
+		{"broker.listen=" + other.broker, 5, []string{"is taken", "--from mqtt://" + other.broker}, "is another broker running"},
+		{"broker.listen=127.0.0.1", 2, []string{"is not an address", "1 mistake(s)"}, "anyone could connect"},
+		{"broker.password_file=nope", 2, []string{"--set: broker.password_file: there is no file nope"}, ""},
+		{"broker.password_file=schemas", 2, []string{"is a directory, not a file"}, ""},
+		{"data_dir=file", 2, []string{"file is a file, not a directory", "--data-dir"}, ""},
+	} {
+		_, stderr, code := p.run("serve", "--set", c.set)
+		if code != c.code || !contains(stderr, c.said...) || c.not != "" && strings.Contains(stderr, c.not) {
+			t.Errorf("%s: exit code %d\n%s", c.set, code, stderr)
+		}
+	}
+	p.write("weir-data/catalog.db", strings.Repeat("this is no database ", 1000))
+	for _, args := range [][]string{{"serve"}, {"query", "select 1"}} {
+		if _, stderr, code := p.run(args...); code != 6 || !contains(stderr, "catalog.db is damaged", "backup") {
+			t.Errorf("weir %s: exit code %d\n%s", args[0], code, stderr)
+		}
 	}
 }
 
