@@ -257,4 +257,32 @@ func checkCatalogue(t *testing.T, dir, table, column, id string, want *catalogue
 	st.Abort()
 }
 
+func TestADamagedQuarantineChunkHidesNoOther(t *testing.T) {
+	dir := t.TempDir()
+	fillCatalogue(t, dir)
+	s := open(t, Options{Dir: dir, ManualCompaction: true})
+	if err := s.w.exec("UPDATE quarantine SET data = CAST(substr(data, 1, length(data) - 5) || zeroblob(5) AS BLOB) WHERE id = 2"); err != nil {
+		t.Fatal(err)
+	}
+	var topics []string
+	err := s.Quarantined(context.Background(), telemetry.DefaultTenant, store.QuarantineFilter{}, func(q *telemetry.Quarantined) bool {
+		topics = append(topics, q.Topic)
+		return true
+	})
+	if !slices.Equal(topics, []string{"bad/2", "bad/0"}) {
+		t.Errorf("the listing is %v", topics)
+	}
+	if telemetry.CodeOf(err) != telemetry.CodeDamaged || !strings.Contains(err.Error(), "row 2 of table quarantine in catalog.db") {
+		t.Errorf("the listing ends with %v", err)
+	}
+	// A commit that resolves records of the damaged chunk goes through.
+	st, err := s.Stage(context.Background(), &telemetry.Commit{Batches: []*telemetry.Batch{{Tenant: telemetry.DefaultTenant, Resolved: []int64{1, 2, 3}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Commit(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func textLogger(w *strings.Builder) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
