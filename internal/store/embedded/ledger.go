@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -18,6 +19,11 @@ type ledger struct {
 	nextID   telemetry.SessionID
 	unsaved  []string // keys of sessions that no transaction has entered yet
 	entries  int
+
+	// recent and before hold the sessions that were used lately; forgotten are
+	// those whose rows the next transaction deletes.
+	recent, before map[telemetry.SessionID]bool
+	forgotten      []telemetry.SessionID
 
 	logRows, logBytes, snapshotBytes int64 // guarded by Store.wmu
 	nextRow                          int64 // guarded by Store.wmu
@@ -40,8 +46,39 @@ type ledgerPage struct {
 func newLedger() *ledger {
 	return &ledger{
 		ids: map[string]telemetry.SessionID{}, sessions: map[telemetry.SessionID]*ledgerSession{},
-		nextID: 1, nextRow: 1,
+		nextID: 1, nextRow: 1, recent: map[telemetry.SessionID]bool{},
 	}
+}
+
+// recentSessions is how many sessions are used before those without entries that
+// are not among them are forgotten.
+const recentSessions = 10_000
+
+// use notes that a session is in use. Clients that come with ever new identifiers
+// would add sessions without end, so those that have no entries and were not
+// used for long are forgotten. Nothing refers to them; one that is idle for so
+// long on a connection that stays loses only the recognition of a redelivery
+// after a restart. l.mu is held.
+func (l *ledger) use(id telemetry.SessionID) {
+	l.recent[id] = true
+	if len(l.recent) < recentSessions {
+		return
+	}
+	idle := func(id telemetry.SessionID) bool { return l.sessions[id] == nil && !l.recent[id] && !l.before[id] }
+	unsaved := make(map[string]bool, len(l.unsaved))
+	for _, key := range l.unsaved {
+		unsaved[key] = true
+	}
+	l.unsaved = slices.DeleteFunc(slices.Clone(l.unsaved), func(key string) bool { return idle(l.ids[key]) })
+	for key, id := range l.ids {
+		if idle(id) {
+			delete(l.ids, key)
+			if !unsaved[key] {
+				l.forgotten = append(l.forgotten, id)
+			}
+		}
+	}
+	l.before, l.recent = l.recent, map[telemetry.SessionID]bool{}
 }
 
 func (x *ledgerSession) page(id uint16, create bool) *ledgerPage {
@@ -120,8 +157,10 @@ func (s *Store) OpenSession(_ context.Context, key string) (telemetry.SessionID,
 		l.nextID++
 		l.ids[key] = id
 		l.unsaved = append(l.unsaved, key)
+		l.use(id)
 		return id, nil, nil
 	}
+	l.use(id)
 	x := l.sessions[id]
 	if x == nil {
 		return id, nil, nil
@@ -205,6 +244,7 @@ func (l *ledger) apply(data []byte) error {
 		}
 		data = data[w:]
 		sid := telemetry.SessionID(session)
+		l.recent[sid] = true
 		switch kind {
 		case telemetry.LedgerPut:
 			for range n {
@@ -262,7 +302,7 @@ const (
 func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 	l := s.ledger
 	l.mu.Lock()
-	unsaved := l.unsaved
+	unsaved, forgotten := slices.Clone(l.unsaved), l.forgotten
 	ids := make([]telemetry.SessionID, len(unsaved))
 	for i, key := range unsaved {
 		ids[i] = l.ids[key]
@@ -270,6 +310,11 @@ func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 	l.mu.Unlock()
 	for i, key := range unsaved {
 		if err := s.w.exec("INSERT INTO sessions (id, key, crc) VALUES (?, ?, ?)", sealed(int64(ids[i]), key)...); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range forgotten {
+		if err := s.w.exec("DELETE FROM sessions WHERE id = ?", int64(id)); err != nil {
 			return nil, err
 		}
 	}
@@ -282,7 +327,14 @@ func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 		l.logBytes += int64(len(ops))
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.unsaved = l.unsaved[len(unsaved):]
+		if len(unsaved) > 0 {
+			saved := make(map[string]bool, len(unsaved))
+			for _, key := range unsaved {
+				saved[key] = true
+			}
+			l.unsaved = slices.DeleteFunc(l.unsaved, func(key string) bool { return saved[key] })
+		}
+		l.forgotten = l.forgotten[len(forgotten):]
 		if err := l.apply(ops); err != nil {
 			s.opt.Logger.Error("session ledger: own operations do not replay", "error", err)
 		}
