@@ -111,7 +111,7 @@ func TestTheBrokersSessionKeepsTheFiltersOfABrokenSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		var all []string
-		for _, f := range []string{"t/+/bare", "t/+/timed"} {
+		for _, f := range []string{"t/+/bare", "t/+/third", "t/+/timed"} {
 			if strings.Contains(string(state), f) {
 				all = append(all, f)
 			}
@@ -120,15 +120,23 @@ func TestTheBrokersSessionKeepsTheFiltersOfABrokenSchema(t *testing.T) {
 	}
 	// A message on the other filter shows that the source is past its SUBSCRIBE
 	// and UNSUBSCRIBE.
-	publishTimed(t, m.Addr())
+	publishTimed(t, m.Addr(), 0)
 	testkit.Eventually(t, "the other schema works", func() bool { return p.number("select count(*) from timed") > 0 })
 	if got := held(); !slices.Equal(got, []string{"t/+/bare", "t/+/timed"}) {
+		t.Errorf("the session holds %v", got)
+	}
+	// Nor does a change of another document give the filter up.
+	p.write("schemas/third.yaml", strings.ReplaceAll(bareSchema, "bare", "third"))
+	testkit.Eventually(t, "the third schema is subscribed", func() bool { return slices.Contains(held(), "t/+/third") })
+	publishTimed(t, m.Addr(), 1)
+	testkit.Eventually(t, "the source is past its UNSUBSCRIBE", func() bool { return p.number("select count(*) from timed") > 1 })
+	if got := held(); !slices.Equal(got, []string{"t/+/bare", "t/+/third", "t/+/timed"}) {
 		t.Errorf("the session holds %v", got)
 	}
 	p.write("schemas/bare.yaml", bareSchema)
 	testkit.Eventually(t, "the mended schema is active", func() bool {
 		s, err := r.status()
-		return err == nil && len(s.Schemas) == 2
+		return err == nil && len(s.Schemas) == 3
 	})
 	send(t, m.Addr(), 2*n, n)
 	testkit.Eventually(t, "later messages are stored", func() bool {
@@ -138,18 +146,18 @@ func TestTheBrokersSessionKeepsTheFiltersOfABrokenSchema(t *testing.T) {
 	if err := os.Remove(filepath.Join(p.dir, "schemas", "bare.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the filter is given up", func() bool { return slices.Equal(held(), []string{"t/+/timed"}) })
+	testkit.Eventually(t, "the filter is given up", func() bool { return slices.Equal(held(), []string{"t/+/third", "t/+/timed"}) })
 }
 
 // publishTimed publishes one message of the timed schema, and waits for its acknowledgement.
-func publishTimed(t *testing.T, address string) {
+func publishTimed(t *testing.T, address string, i int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	topic, payload, _ := timed("a", 1)(0)
+	topic, payload, _ := timed("a", i+1)(i)
 	packets := wire.AppendConnect(nil, &wire.Connect{Version: wire.V311, ClientID: "once", KeepAlive: 60, Clean: true})
 	packets = wire.AppendPublish(packets, wire.V311, &wire.Publish{Topic: []byte(topic), Payload: payload, QoS: 1, PacketID: 1})
 	if _, err := conn.Write(packets); err != nil {
