@@ -22,8 +22,9 @@ import (
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
-// weir is the binary under test.
-var weir string
+// weir is the binary under test, and node the one that serves: the same, or one
+// with the race detector, in which a command takes a second to start.
+var weir, node string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "weir-e2e-")
@@ -36,15 +37,20 @@ func TestMain(m *testing.M) {
 	}
 	build := exec.Command("go", "build", "-o", weir, "github.com/weir-telemetry/weir/cmd/weir")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	builds := []*exec.Cmd{build}
+	node = weir
 	if raceEnabled { // the node is looked at as well, and ends at the first race
-		build = exec.Command("go", "build", "-race", "-o", weir, "github.com/weir-telemetry/weir/cmd/weir")
+		node += "-raced"
+		builds = append(builds, exec.Command("go", "build", "-race", "-o", node, "github.com/weir-telemetry/weir/cmd/weir"))
 		if err := os.Setenv("GORACE", "halt_on_error=1"); err != nil {
 			panic(err)
 		}
 	}
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-		os.Exit(1)
+	for _, build := range builds {
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
+			os.Exit(1)
+		}
 	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
@@ -89,7 +95,11 @@ func (p *place) write(name, content string) {
 
 // command is a run of the binary in the place, on free ports.
 func (p *place) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(weir, args...)
+	binary := weir
+	if len(args) > 0 && args[0] == "serve" {
+		binary = node
+	}
+	cmd := exec.Command(binary, args...)
 	cmd.Dir = p.dir
 	cmd.Env = environ("WEIR_BROKER_LISTEN=127.0.0.1:0", "WEIR_HTTP_LISTEN=127.0.0.1:0", "WEIR_DATA_DIR="+p.data)
 	return cmd
