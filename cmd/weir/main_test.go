@@ -134,7 +134,7 @@ func TestOnlyASignalThatComesLaterThanTheFirstForcesTheEnd(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != exitForced {
 		t.Errorf("exit code %d\n%s", code, errs.String())
 	}
-	if since := time.Since(first); since < together {
+	if since := time.Since(first); since < 500*time.Millisecond { // what the documents promise
 		t.Errorf("a signal %s after the first ended it", since)
 	}
 }
