@@ -12,8 +12,12 @@ import (
 // sampleSection has every type, with nulls, and repeats.
 func sampleSection(rows int) *telemetry.Section {
 	table := &telemetry.Table{Name: "sample", Version: 3, Tags: []string{"site"}, Identity: telemetry.IdentityTimeValues, Columns: []telemetry.Column{
-		{Name: "f", Type: telemetry.Float, Unit: "Cel"}, {Name: "i", Type: telemetry.Int}, {Name: "b", Type: telemetry.Bool},
-		{Name: "s", Type: telemetry.String}, {Name: "j", Type: telemetry.JSON}, {Name: "full", Type: telemetry.Float},
+		{Name: "f", Type: telemetry.Float, Unit: "Cel"},
+		{Name: "i", Type: telemetry.Int},
+		{Name: "b", Type: telemetry.Bool},
+		{Name: "s", Type: telemetry.String},
+		{Name: "j", Type: telemetry.JSON},
+		{Name: "full", Type: telemetry.Float},
 	}}
 	sec := &telemetry.Section{}
 	sec.Reset(table)

@@ -84,8 +84,10 @@ func TestASealedPageOpensOnlyInItsPlace(t *testing.T) {
 		t.Fatal(string(body), err)
 	}
 	for _, other := range []place{
-		{sealer: marker{}, identity: []byte("ie"), kind: 'S', part: 1, page: 2}, {marker{}, []byte("id"), 'F', 1, 2},
-		{marker{}, []byte("id"), 'S', 2, 2}, {marker{}, []byte("id"), 'S', 1, 3},
+		{sealer: marker{}, identity: []byte("ie"), kind: 'S', part: 1, page: 2},
+		{marker{}, []byte("id"), 'F', 1, 2},
+		{marker{}, []byte("id"), 'S', 2, 2},
+		{marker{}, []byte("id"), 'S', 1, 3},
 	} {
 		if _, err := s.openPage(stored, e, other); err == nil {
 			t.Errorf("a page opens as %+v", other)

@@ -155,8 +155,10 @@ func TestFindNarrowsToTheBlocksOfASeries(t *testing.T) {
 func TestWriterRefusesWhatContradictsItself(t *testing.T) {
 	table := &telemetry.Table{Name: "t", Columns: []telemetry.Column{{Name: "s", Type: telemetry.String}}}
 	good := func() *telemetry.Section {
-		return &telemetry.Section{Table: table, Series: []telemetry.SeriesRef{1, 1}, Time: []int64{5, 6}, Received: []int64{0, 0},
-			Columns: []telemetry.Vector{{Type: telemetry.String, Dict: []string{"a"}, Bits: []uint64{0, 0}}}}
+		return &telemetry.Section{
+			Table: table, Series: []telemetry.SeriesRef{1, 1}, Time: []int64{5, 6}, Received: []int64{0, 0},
+			Columns: []telemetry.Vector{{Type: telemetry.String, Dict: []string{"a"}, Bits: []uint64{0, 0}}},
+		}
 	}
 	cases := map[string]func(*telemetry.Section){
 		"ACodeWithoutEntry": func(s *telemetry.Section) { s.Columns[0].Bits[1] = 1 },

@@ -33,8 +33,10 @@ func jittered(r *rand.Rand, _, row int) int64 {
 func shapes() []shape {
 	walk := 0
 	return []shape{
-		{"OneRowASeries", telemetry.Float, 300_000, 1, func(r *rand.Rand, _, _ int) telemetry.Value { return floatValue(float64(r.IntN(1000)) / 10) },
-			func(r *rand.Rand, _, _ int) int64 { return 1_750_000_000_000_000_000 + r.Int64N(3600_000)*1_000_000 }},
+		{
+			"OneRowASeries", telemetry.Float, 300_000, 1, func(r *rand.Rand, _, _ int) telemetry.Value { return floatValue(float64(r.IntN(1000)) / 10) },
+			func(r *rand.Rand, _, _ int) int64 { return 1_750_000_000_000_000_000 + r.Int64N(3600_000)*1_000_000 },
+		},
 		{"FullPrecision", telemetry.Float, 100, 3000, func(r *rand.Rand, _, _ int) telemetry.Value { return floatValue(20 + r.NormFloat64()) }, regular},
 		{"Float32", telemetry.Float, 100, 3000, func(r *rand.Rand, _, _ int) telemetry.Value {
 			return floatValue(float64(float32(20 + r.NormFloat64())))

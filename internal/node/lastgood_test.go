@@ -62,8 +62,10 @@ func TestARestartKeepsTheLastGoodSchemaOfEachDocument(t *testing.T) {
 	}{
 		"ABrokenDocument": {func(t *testing.T, c *config.Loaded) { write(t, c, "a.yaml", broken) }, "a 1, b 1", "a.yaml"},
 		"AnEmptyDocument": {func(t *testing.T, c *config.Loaded) { write(t, c, "a.yaml", nil) }, "a 1, b 1", "a.yaml"},
-		"AnUnversionedEdit": {func(t *testing.T, c *config.Loaded) { write(t, c, "a.yaml", document("a", 1, "string")) }, "a 1, b 1",
-			"give the changed document version: 2"},
+		"AnUnversionedEdit": {
+			func(t *testing.T, c *config.Loaded) { write(t, c, "a.yaml", document("a", 1, "string")) }, "a 1, b 1",
+			"give the changed document version: 2",
+		},
 		"ABreakingVersion": {func(t *testing.T, c *config.Loaded) { write(t, c, "a.yaml", document("a", 2, "string")) }, "a 1, b 1", "does not fit"},
 		"ARemovedDocument": {func(t *testing.T, c *config.Loaded) { remove(t, filepath.Join(c.Schemas, "a.yaml")) }, "b 1", ""},
 		"AMendedDocument": {func(t *testing.T, c *config.Loaded) {

@@ -75,8 +75,10 @@ func (s *session) process(m *telemetry.Message) (w waiting, needed bool) {
 			l.unmatched.add(m.Topic, m.Received)
 			return waiting{}, false
 		}
-		return s.quarantine(m, nil, rejection{reason: telemetry.ReasonBadTopic, offset: -1,
-			detail: "the standard forbids this topic name"}), true
+		return s.quarantine(m, nil, rejection{
+			reason: telemetry.ReasonBadTopic, offset: -1,
+			detail: "the standard forbids this topic name",
+		}), true
 	}
 	r := l.routes[n-firstRoute]
 	if m.Retained && r.never {
@@ -84,8 +86,10 @@ func (s *session) process(m *telemetry.Message) (w waiting, needed bool) {
 		return waiting{}, false
 	}
 	if m.Size > len(m.Payload) {
-		return s.reject(m, r.plans[0], rejection{reason: telemetry.ReasonTooLarge, offset: -1,
-			detail: "the payload is larger than the source accepts"})
+		return s.reject(m, r.plans[0], rejection{
+			reason: telemetry.ReasonTooLarge, offset: -1,
+			detail: "the payload is larger than the source accepts",
+		})
 	}
 	sp, rows, fail := l.checker.Check(r.Route, m.Payload)
 	if fail != nil {

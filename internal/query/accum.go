@@ -61,6 +61,7 @@ func (a *countAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
 		}
 	}
 }
+
 func (a *countAcc) rows(c *chunk, v *vec, sel, groups []int32) {
 	if a.all || v.noNullsIn(0, c.n) {
 		for _, g := range groups {
@@ -74,6 +75,7 @@ func (a *countAcc) rows(c *chunk, v *vec, sel, groups []int32) {
 		}
 	}
 }
+
 func (a *countAcc) merge(o accumulator, to []int32) {
 	for g, n := range o.(*countAcc).n {
 		a.n[to[g]] += n
@@ -295,6 +297,7 @@ func (a *stddevAcc) span(_ *chunk, v *vec, lo, hi int, g int32) {
 		a.row(v, i, g)
 	}
 }
+
 func (a *stddevAcc) row(v *vec, i int, g int32) {
 	if v.null(i) {
 		return
@@ -305,11 +308,13 @@ func (a *stddevAcc) row(v *vec, i int, g int32) {
 	}
 	a.s[g].add(v.value(i).asFloat())
 }
+
 func (a *stddevAcc) rows(_ *chunk, v *vec, sel, groups []int32) {
 	for i, r := range sel {
 		a.row(v, int(r), groups[i])
 	}
 }
+
 func (a *stddevAcc) merge(o accumulator, to []int32) {
 	from := o.(*stddevAcc)
 	for g := range from.s {

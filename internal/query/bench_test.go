@@ -39,18 +39,23 @@ func benchQuery(b *testing.B, sql string, f render.Format) {
 func BenchmarkHourByDevice(b *testing.B) {
 	benchQuery(b, "select bucket('1h', time), device, avg(temperature) from env group by 1, 2", render.CSV)
 }
+
 func BenchmarkHourByDeviceDecoded(b *testing.B) {
 	benchQuery(b, "select bucket('7m', time), device, avg(temperature) from env group by 1, 2", render.CSV)
 }
+
 func BenchmarkOneDeviceMinutes(b *testing.B) {
 	benchQuery(b, "select bucket('1m', time), avg(temperature) from env where device = 'd00123' group by 1", render.CSV)
 }
+
 func BenchmarkGlobal(b *testing.B) {
 	benchQuery(b, "select min(temperature), max(temperature), avg(temperature) from env", render.CSV)
 }
+
 func BenchmarkPredicate(b *testing.B) {
 	benchQuery(b, "select device, avg(temperature) from env where humidity > 45 group by device", render.CSV)
 }
+
 func BenchmarkStatus(b *testing.B) {
 	benchQuery(b, "select status, count(*) from env group by status", render.CSV)
 }
@@ -58,12 +63,15 @@ func BenchmarkLatest(b *testing.B) { benchQuery(b, "select * from env_latest", r
 func BenchmarkRaw(b *testing.B) {
 	benchQuery(b, "select time, temperature from env where device = 'd00123'", render.CSV)
 }
+
 func BenchmarkRawAllColumns(b *testing.B) {
 	benchQuery(b, "select * from env where device = 'd00123'", render.CSV)
 }
+
 func BenchmarkTop(b *testing.B) {
 	benchQuery(b, "select device, temperature from env order by temperature desc limit 10", render.CSV)
 }
+
 func BenchmarkSQLiteGroup(b *testing.B) {
 	benchQuery(b, "with x as (select device, temperature from env where device = 'd00123') select avg(temperature) from x", render.CSV)
 }

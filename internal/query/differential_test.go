@@ -25,10 +25,16 @@ var (
 	diffInts   = []int64{0, 1, -1, 2, 5, 7, -3, 1 << 53, math.MaxInt64, math.MinInt64}
 	diffTexts  = []string{"", "a", "A", "ab", "5", "5.0", " 5", "1e1", "é", "%", "b_c", "NULL", "12abc", "2025-06-15"}
 	diffV1     = &telemetry.Table{Name: "m", Version: 1, Tags: []string{"dev", "site"}, Identity: telemetry.IdentityTimeValues, Columns: []telemetry.Column{
-		{Name: "f", Type: telemetry.Float}, {Name: "w", Type: telemetry.Int}, {Name: "s", Type: telemetry.String}, {Name: "b", Type: telemetry.Bool}}}
+		{Name: "f", Type: telemetry.Float}, {Name: "w", Type: telemetry.Int}, {Name: "s", Type: telemetry.String}, {Name: "b", Type: telemetry.Bool},
+	}}
 	diffV2 = &telemetry.Table{Name: "m", Version: 2, Tags: []string{"dev", "site"}, Identity: telemetry.IdentityTimeValues, Columns: []telemetry.Column{
-		{Name: "f", Type: telemetry.Float}, {Name: "w", Type: telemetry.Float}, {Name: "s", Type: telemetry.String}, {Name: "b", Type: telemetry.Bool},
-		{Name: "i", Type: telemetry.Int}, {Name: "j", Type: telemetry.JSON}}}
+		{Name: "f", Type: telemetry.Float},
+		{Name: "w", Type: telemetry.Float},
+		{Name: "s", Type: telemetry.String},
+		{Name: "b", Type: telemetry.Bool},
+		{Name: "i", Type: telemetry.Int},
+		{Name: "j", Type: telemetry.JSON},
+	}}
 )
 
 const diffStart = 1_749_999_990_000_000_000 // ten seconds before a full hour and a bit

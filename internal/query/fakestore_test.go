@@ -219,8 +219,10 @@ func (u *fakeUnit) finish(sorted bool) {
 
 // w1Columns are the fields of the workload of one reading a second.
 var w1Columns = []telemetry.Column{
-	{Name: "temperature", Type: telemetry.Float, Unit: "Cel"}, {Name: "humidity", Type: telemetry.Float, Unit: "%RH"},
-	{Name: "pressure", Type: telemetry.Float, Unit: "hPa"}, {Name: "battery", Type: telemetry.Float, Unit: "V"},
+	{Name: "temperature", Type: telemetry.Float, Unit: "Cel"},
+	{Name: "humidity", Type: telemetry.Float, Unit: "%RH"},
+	{Name: "pressure", Type: telemetry.Float, Unit: "hPa"},
+	{Name: "battery", Type: telemetry.Float, Unit: "V"},
 	{Name: "status", Type: telemetry.String},
 }
 
@@ -235,8 +237,10 @@ func newW1(devices, seconds, perUnit int) *fakeStore {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for d := range devices {
 		name := deviceName(d)
-		t.series = append(t.series, store.SeriesInfo{Topic: "plants/p03/lines/l2/devices/" + name + "/env",
-			Tags: []store.Tag{{Value: "p03"}, {Value: "l2"}, {Value: name}}})
+		t.series = append(t.series, store.SeriesInfo{
+			Topic: "plants/p03/lines/l2/devices/" + name + "/env",
+			Tags:  []store.Tag{{Value: "p03"}, {Value: "l2"}, {Value: name}},
+		})
 	}
 	hundredths := func(base, noise int) uint64 {
 		return math.Float64bits(float64(base+rng.IntN(noise)) / 100)

@@ -23,11 +23,13 @@ var sqliteDriver = sync.OnceValue(func() *sqlite.Driver {
 	must(d.RegisterModule(scanModule, &module{}))
 	must(d.RegisterModule(sinkModule, &sinkTable{}))
 	scalar := func(name string, args int32, f func([]driver.Value) (Value, error)) {
-		d.MustRegisterFunction(name, &sqlite.FunctionImpl{NArgs: args, Deterministic: true, VolatileArgs: true,
+		d.MustRegisterFunction(name, &sqlite.FunctionImpl{
+			NArgs: args, Deterministic: true, VolatileArgs: true,
 			Scalar: func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 				v, err := f(args)
 				return driverValue(v), err
-			}})
+			},
+		})
 	}
 	bucket := func(a []driver.Value) (Value, error) {
 		if len(a) < 2 || len(a) > 3 {
@@ -51,10 +53,12 @@ var sqliteDriver = sync.OnceValue(func() *sqlite.Driver {
 		return TextValue(string(appendTime(nil, t))), err
 	})
 	for name, n := range map[string]int32{"first": 2, "last": 2, "rate": 3, "stddev": 1} {
-		d.MustRegisterFunction(name, &sqlite.FunctionImpl{NArgs: n, VolatileArgs: true,
+		d.MustRegisterFunction(name, &sqlite.FunctionImpl{
+			NArgs: n, VolatileArgs: true,
 			MakeAggregate: func(sqlite.FunctionContext) (sqlite.AggregateFunction, error) {
 				return &sqlAggregate{name: name, series: map[Value][]ratePoint{}}, nil
-			}})
+			},
+		})
 	}
 	return d
 })

@@ -176,8 +176,13 @@ func (t typeMask) String() string {
 		mask typeMask
 		word string
 	}{
-		{typeNull, "null"}, {typeBool, "a boolean"}, {typeNumber, "a number"}, {typeInteger, "an integer"},
-		{typeString, "a string"}, {typeArray, "a list"}, {typeObject, "an object"},
+		{typeNull, "null"},
+		{typeBool, "a boolean"},
+		{typeNumber, "a number"},
+		{typeInteger, "an integer"},
+		{typeString, "a string"},
+		{typeArray, "a list"},
+		{typeObject, "an object"},
 	} {
 		if t&w.mask == w.mask {
 			words = append(words, w.word)

@@ -181,8 +181,10 @@ payload:
     site: {type: string}
     readings: {type: array, minItems: 1, items: {type: object, required: [t], properties: {t: {type: number}, v: {type: number}}}}
 `, "site:string v:float _rest:json", []step{
-			{`{"site":"s","readings":[{"t":1,"v":1.5,"probe":"a"},{"t":2.5,"x":{"y":1}}],"model":"m","fw":3}`,
-				"1970-01-01T00:00:01Z model=m probe=a site=s v=1.5 _rest={\"fw\":3}\n1970-01-01T00:00:02.5Z model=m site=s _rest={\"x\":{\"y\":1},\"fw\":3}"},
+			{
+				`{"site":"s","readings":[{"t":1,"v":1.5,"probe":"a"},{"t":2.5,"x":{"y":1}}],"model":"m","fw":3}`,
+				"1970-01-01T00:00:01Z model=m probe=a site=s v=1.5 _rest={\"fw\":3}\n1970-01-01T00:00:02.5Z model=m site=s _rest={\"x\":{\"y\":1},\"fw\":3}",
+			},
 			{`{"readings":[{"t":1,"fw":"row"}],"fw":"outer"}`, `1970-01-01T00:00:01Z _rest={"fw":"row"}`},
 			{`{"readings":[]}`, "invalid: readings: has fewer than 1 elements"},
 			{`{"readings":[{"t":1},{"v":2}]}`, "invalid: readings.1: t is missing"},
@@ -204,8 +206,11 @@ rows: /*
 payload: {type: array, items: {type: object, properties: {a: {type: integer}}}}
 `, "a:int _rest:json", []step{{`[{"a":1},{"b":2},{}]`, "a=1\n_rest={\"b\":2}\n"}}},
 		{"BareValues", "format: value\n", "value:float", []step{
-			{"21.5", "value=21.5"}, {" 1e2\n", "value=100"}, {"true", "invalid: true is a boolean, not a number"},
-			{"", "malformed: the payload is empty"}, {"1 2", "malformed: bytes stand after the end of the value, at byte 1"},
+			{"21.5", "value=21.5"},
+			{" 1e2\n", "value=100"},
+			{"true", "invalid: true is a boolean, not a number"},
+			{"", "malformed: the payload is empty"},
+			{"1 2", "malformed: bytes stand after the end of the value, at byte 1"},
 			{"{}", "invalid: {} is an object, not a number"},
 		}},
 		{"BareBooleansWithAName", "format: value\npayload: {type: boolean}\ncolumns: {on: \"\"}\nnull_values: [unavailable]\n", "on:bool", []step{
@@ -236,7 +241,9 @@ payload:
 			{`{"ts":1000,"a":1,}`, "malformed: a name in double quotes must stand at byte 17"},
 		}},
 		{"LongEnums", "unknown: drop\npayload: {properties: {s: {enum: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, 1, \"1\"]}}}\n", "s:json", []step{
-			{`{"s":"q"}`, `s="q"`}, {`{"s":1.0}`, `s=1.0`}, {`{"s":"1"}`, `s="1"`},
+			{`{"s":"q"}`, `s="q"`},
+			{`{"s":1.0}`, `s=1.0`},
+			{`{"s":"1"}`, `s="1"`},
 			{`{"s":"r"}`, `invalid: s: "r" is not one of "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", …`},
 			{`{"s":[]}`, `invalid: s: [] is not one of "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", …`},
 		}},

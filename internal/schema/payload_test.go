@@ -163,8 +163,10 @@ func TestRestIsWhatTheSchemaDoesNotName(t *testing.T) {
 
 func TestOnePlanServesManyGoroutines(t *testing.T) {
 	r := mustRoute(t, envTopic, envSchema)
-	orders := []string{envPayload, `{"status":"ok","battery":3.71,"pressure":1013.25,"humidity":48.21,"temperature":21.53,"ts":1750000000123}`,
-		`{"temperature":21.53,"ts":1750000000123,"status":"ok","battery":3.71,"humidity":48.21,"pressure":1013.25}`}
+	orders := []string{
+		envPayload, `{"status":"ok","battery":3.71,"pressure":1013.25,"humidity":48.21,"temperature":21.53,"ts":1750000000123}`,
+		`{"temperature":21.53,"ts":1750000000123,"status":"ok","battery":3.71,"humidity":48.21,"pressure":1013.25}`,
+	}
 	want := ""
 	{
 		p, rows, _ := NewChecker().Check(r, []byte(envPayload))

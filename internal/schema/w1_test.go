@@ -75,9 +75,12 @@ func TestW1(t *testing.T) {
 		t.Fatalf("plan %v rows %+v", plan, rows)
 	}
 	want := []telemetry.Column{
-		{Name: "temperature", Type: telemetry.Float, Unit: "Cel"}, {Name: "humidity", Type: telemetry.Float, Unit: "%RH"},
-		{Name: "pressure", Type: telemetry.Float, Unit: "hPa"}, {Name: "battery", Type: telemetry.Float, Unit: "V"},
-		{Name: "status", Type: telemetry.String}, {Name: "_rest", Type: telemetry.JSON},
+		{Name: "temperature", Type: telemetry.Float, Unit: "Cel"},
+		{Name: "humidity", Type: telemetry.Float, Unit: "%RH"},
+		{Name: "pressure", Type: telemetry.Float, Unit: "hPa"},
+		{Name: "battery", Type: telemetry.Float, Unit: "V"},
+		{Name: "status", Type: telemetry.String},
+		{Name: "_rest", Type: telemetry.JSON},
 	}
 	for i, col := range p.Table().Columns {
 		if col != want[i] {

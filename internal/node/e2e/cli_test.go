@@ -212,8 +212,11 @@ func TestLanMakesCredentialsAndAsksForThem(t *testing.T) {
 		path, user, password string
 		want                 int
 	}{
-		{"/healthz", "", "", 200}, {"/readyz", "", "", 200}, {"/metrics", "", "", 401},
-		{"/metrics", said[1], "wrong", 401}, {"/metrics", said[1], said[2], 200},
+		{"/healthz", "", "", 200},
+		{"/readyz", "", "", 200},
+		{"/metrics", "", "", 401},
+		{"/metrics", said[1], "wrong", 401},
+		{"/metrics", said[1], said[2], 200},
 	} {
 		if got := ask(c.path, c.user, c.password); got != c.want {
 			t.Errorf("%s as %q: %d, want %d", c.path, c.user, got, c.want)

@@ -18,10 +18,12 @@ import (
 // and waits until all are acknowledged.
 func send(t *testing.T, address string, from, n int) {
 	t.Helper()
-	p := &publisher{id: fmt.Sprintf("device-%d", from), qos: 1, window: 64, address: func() string { return address },
+	p := &publisher{
+		id: fmt.Sprintf("device-%d", from), qos: 1, window: 64, address: func() string { return address },
 		next: func(i int) (string, []byte, bool) {
 			return "t/a/bare", fmt.Appendf(nil, `{"seq":%d}`, from+i), i < n
-		}}
+		},
+	}
 	if err := p.run(deadline(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}

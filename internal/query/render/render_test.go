@@ -30,8 +30,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var table = &telemetry.Table{
 	Name: "env", Version: 1, Tags: []string{"device"}, Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
 	Columns: []telemetry.Column{
-		{Name: "f", Type: telemetry.Float}, {Name: "i", Type: telemetry.Int}, {Name: "b", Type: telemetry.Bool},
-		{Name: "s", Type: telemetry.String}, {Name: "j", Type: telemetry.JSON},
+		{Name: "f", Type: telemetry.Float},
+		{Name: "i", Type: telemetry.Int},
+		{Name: "b", Type: telemetry.Bool},
+		{Name: "s", Type: telemetry.String},
+		{Name: "j", Type: telemetry.JSON},
 	},
 }
 

@@ -413,8 +413,10 @@ func TestReaderCutsAStreamWhereverItBreaks(t *testing.T) {
 }
 
 func w1(v Version) []byte {
-	p := Publish{Topic: []byte("plants/p03/lines/l2/devices/d00123/env"), QoS: 1, PacketID: 77,
-		Payload: []byte(`{"ts":1750000000123,"temperature":21.53,"humidity":48.21,"pressure":1013.25,"battery":3.71,"status":"ok"}`)}
+	p := Publish{
+		Topic: []byte("plants/p03/lines/l2/devices/d00123/env"), QoS: 1, PacketID: 77,
+		Payload: []byte(`{"ts":1750000000123,"temperature":21.53,"humidity":48.21,"pressure":1013.25,"battery":3.71,"status":"ok"}`),
+	}
 	return AppendPublish(nil, v, &p)
 }
 

@@ -15,8 +15,10 @@ func FuzzLedger(f *testing.F) {
 	f.Add([]byte{ledgerOps, 0x11, 1, 1, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add([]byte{ledgerSnapshot})
 	f.Add(appendLedgerOps([]byte{ledgerOps}, []telemetry.LedgerOp{
-		{Session: 1, PacketID: 65535, QoS: 2, Kind: telemetry.LedgerPut, Hash: 7}, {Session: 1, PacketID: 0, QoS: 2, Kind: telemetry.LedgerPut, Hash: 8},
-		{Session: 1, Kind: telemetry.LedgerReset}, {Session: 2, PacketID: 3, Kind: telemetry.LedgerDrop},
+		{Session: 1, PacketID: 65535, QoS: 2, Kind: telemetry.LedgerPut, Hash: 7},
+		{Session: 1, PacketID: 0, QoS: 2, Kind: telemetry.LedgerPut, Hash: 8},
+		{Session: 1, Kind: telemetry.LedgerReset},
+		{Session: 2, PacketID: 3, Kind: telemetry.LedgerDrop},
 	}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a := newLedger()

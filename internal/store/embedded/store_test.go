@@ -16,8 +16,10 @@ func env() *telemetry.Table {
 	return &telemetry.Table{
 		Name: "env", Version: 1, Tags: []string{"plant", "line", "device"},
 		Columns: []telemetry.Column{
-			{Name: "temperature", Type: telemetry.Float}, {Name: "humidity", Type: telemetry.Float},
-			{Name: "pressure", Type: telemetry.Float}, {Name: "battery", Type: telemetry.Float},
+			{Name: "temperature", Type: telemetry.Float},
+			{Name: "humidity", Type: telemetry.Float},
+			{Name: "pressure", Type: telemetry.Float},
+			{Name: "battery", Type: telemetry.Float},
 			{Name: "status", Type: telemetry.String},
 		},
 		Identity: telemetry.IdentityTimeValues, TimeInPayload: true,

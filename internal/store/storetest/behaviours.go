@@ -139,8 +139,11 @@ func testTypes(_ *testing.T, h *harness) {
 	all5 := &telemetry.Table{
 		Name: "types", Version: 1, Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
 		Columns: []telemetry.Column{
-			{Name: "f", Type: telemetry.Float}, {Name: "i", Type: telemetry.Int}, {Name: "b", Type: telemetry.Bool},
-			{Name: "s", Type: telemetry.String}, {Name: "j", Type: telemetry.JSON},
+			{Name: "f", Type: telemetry.Float},
+			{Name: "i", Type: telemetry.Int},
+			{Name: "b", Type: telemetry.Bool},
+			{Name: "s", Type: telemetry.String},
+			{Name: "j", Type: telemetry.JSON},
 		},
 	}
 	h.put(all5)
