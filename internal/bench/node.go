@@ -152,6 +152,12 @@ func Node(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	var disk *histogram
+	if o.Rate > 0 { // what the disk does by itself, just before
+		if disk, err = probeSync(dir, 500); err != nil {
+			return nil, err
+		}
+	}
 	gauges := map[string]float64{}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
@@ -165,7 +171,7 @@ func Node(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Gauges, r.Debt = gauges, <-debt
+	r.Gauges, r.Debt, r.Disk = gauges, <-debt, disk
 	if o.Workload != "w2" {
 		if row, err := n.ask(ctx, "select count(*) from env"); err == nil {
 			r.Stored, _ = strconv.ParseInt(row[0], 10, 64)

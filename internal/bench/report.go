@@ -46,9 +46,6 @@ func Report(ctx context.Context, o Options, short bool) error {
 	fmt.Fprintf(o.Out, "```\n\nThe node reaches %.2f of the minimal program.\n\n", node.Rate()/floor.Rate())
 
 	fmt.Fprintf(o.Out, "## Ingest at a rate\n\n")
-	if sync, err := probeSync(".", 500); err == nil {
-		fmt.Fprintf(o.Out, "An append of 4 KB with fsync on this disk: p50 %v, p99 %v.\n\n", sync.percentile(0.5), sync.percentile(0.99))
-	}
 	fmt.Fprintf(o.Out, "```\n")
 	for _, rate := range []float64{50_000, 5_000} {
 		if _, err := run(Node, func(o *Options) { o.Rate, o.Duration = rate, length(10*time.Minute) }); err != nil {

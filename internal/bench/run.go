@@ -92,7 +92,8 @@ type Result struct {
 	Strays       int64 // acknowledgements out of order
 	Stored       int64 // readings that the node counts afterwards; -1: not asked
 	Gauges       map[string]float64
-	Debt         []float64 // bytes that wait for compaction, every five seconds
+	Disk         *histogram // times of an append of 4 KB with fsync, before the run; nil: not measured
+	Debt         []float64  // bytes that wait for compaction, every five seconds
 }
 
 // Rate is in messages a second.
@@ -117,6 +118,9 @@ func (r *Result) Print(w io.Writer) {
 	if r.Ack != nil && r.Ack.n > 0 {
 		fmt.Fprintf(w, "  acknowledged after  p50 %v  p99 %v  p99.9 %v  max %v\n",
 			r.Ack.percentile(0.5), r.Ack.percentile(0.99), r.Ack.percentile(0.999), r.Ack.max)
+	}
+	if r.Disk != nil {
+		fmt.Fprintf(w, "  the disk's fsync    p50 %v  p99 %v, before the run\n", r.Disk.percentile(0.5), r.Disk.percentile(0.99))
 	}
 	if r.PeakResident > 0 {
 		fmt.Fprintf(w, "  resident memory     %.1f MB at most\n", float64(r.PeakResident)/1e6)
