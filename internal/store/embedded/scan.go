@@ -107,11 +107,13 @@ func (sc *scan) pin() error {
 		}
 	}
 	for _, g := range sc.tn.segs {
-		if g.v.name.name != sc.name.name {
-			continue
-		}
+		// A segment keeps the overwritten keys of its whole step, whatever table
+		// and version their rows are of.
 		for _, k := range g.replaced {
 			sc.replace(k.key, k.frame)
+		}
+		if g.v.name.name != sc.name.name {
+			continue
 		}
 		if g.maxTime >= sc.req.From && g.minTime < sc.req.To {
 			g.pins.Add(1)

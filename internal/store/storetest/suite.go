@@ -44,6 +44,7 @@ func Run(t *testing.T, open Open) {
 		{"VersionsShareTheirSeriesAndJoinTheirColumns", testVersions},
 		{"ASecondReadingOfOneTimeIsADuplicateOnlyIfEqual", testTimeValues},
 		{"TheLastReadingOfATimeWinsWhereTimeIsIdentity", testTimeIdentity},
+		{"AnOverwriteByAnOlderVersionWinsToo", testOlderVersionWins},
 		{"ReadingsWithoutTimeAreNeverDuplicates", testNoIdentity},
 		{"RetainedReadingsAreStoredOnlyIfTheyDiffer", testRetained},
 		{"AbortForgetsTheCommitAndItsDuplicates", testAbort},
