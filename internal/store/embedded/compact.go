@@ -186,6 +186,11 @@ type compaction struct {
 
 	carried     *frame // nil: none
 	carriedData []byte
+
+	// heir is a segment that takes over the overwritten keys of a step that left
+	// no rows, and inherited all that it notes then. nil: none.
+	heir      *segment
+	inherited []replacedKey
 }
 
 // decode reads the frames' rows. A frame that cannot be read is set aside,
@@ -343,6 +348,12 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 				return err
 			}
 		}
+		if g := c.heir; g != nil {
+			replaced := encodeReplacedBy(c.inherited)
+			if err := s.w.exec("UPDATE segments SET replaced = ?, crc = ? WHERE id = ?", replaced, int64(rowSum(g.row(replaced))), g.id); err != nil {
+				return err
+			}
+		}
 		if f := c.carried; f != nil {
 			if err := s.insertFrame(c.tn, f, c.carriedData); err != nil {
 				return err
@@ -394,6 +405,9 @@ func (c *compaction) publish(frames int, segs []*segment) {
 		}
 	}
 	kept = append(kept, c.out...)
+	if c.heir != nil {
+		c.heir.replaced = c.inherited
+	}
 	sort.SliceStable(kept, func(i, j int) bool { return kept[i].arrival < kept[j].arrival })
 	c.tn.segs = kept
 	for _, g := range segs {

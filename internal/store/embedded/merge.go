@@ -280,6 +280,21 @@ func (c *compaction) assignReplaced(segs []*segment) {
 	}
 	if len(keys) > 0 && len(c.out) > 0 {
 		c.out[0].replaced = keys
+	} else if len(keys) > 0 {
+		c.bequeath(segs, keys)
+	}
+}
+
+// bequeath gives the keys of a step that left no rows to a segment that stays.
+// Without one they hide nothing.
+func (c *compaction) bequeath(segs []*segment, keys []replacedKey) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	for _, g := range c.tn.segs {
+		if !slices.Contains(segs, g) {
+			c.heir, c.inherited = g, append(slices.Clone(g.replaced), keys...)
+			return
+		}
 	}
 }
 
