@@ -73,14 +73,22 @@ func (p *Pipeline) Replay(ctx context.Context, f store.QuarantineFilter) (Replay
 	}
 	r := &replayer{p: p, state: state, checker: schema.NewChecker(), routes: map[*schema.Route]*route{}}
 	left := f.Limit
+	var damage error
 	for {
 		f.Limit = replayRecords
 		if left > 0 {
 			f.Limit = min(left, replayRecords)
 		}
 		page, err := p.page(ctx, f)
-		if err != nil || len(page) == 0 {
+		if telemetry.CodeOf(err) == telemetry.CodeDamaged {
+			// What can be read is tried all the same, and the damage told at the end.
+			damage, err = err, nil
+		}
+		if err != nil {
 			return out, err
+		}
+		if len(page) == 0 {
+			return out, damage
 		}
 		f.BeforeID = page[len(page)-1].ID
 		job := r.job(page)
@@ -101,7 +109,7 @@ func (p *Pipeline) Replay(ctx context.Context, f store.QuarantineFilter) (Replay
 		p.commits.replay(stored)
 		if left > 0 {
 			if left -= len(page); left <= 0 {
-				return out, nil
+				return out, damage
 			}
 		}
 	}

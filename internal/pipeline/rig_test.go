@@ -138,6 +138,7 @@ type tap struct {
 	commit  func(c *seen) error
 	commits []*seen // that became durable
 	staging int
+	damage  error // what a listing of the quarantine ends with
 }
 
 // seen is what a test remembers of a commit.
