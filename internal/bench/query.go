@@ -100,15 +100,16 @@ func timeQuery(ctx context.Context, client *control.Client, q timedQuery, runs i
 	return times, rows, nil
 }
 
-// settle waits until the node has nothing left to compact, or 30 s.
+// settle waits until compaction rests: its debt has not changed for six seconds,
+// or a minute is over.
 func (n *benchNode) settle(ctx context.Context) error {
-	last := -1.0
-	for range 60 {
-		debt := n.gauges(ctx)["debt_bytes"]
-		if debt == last {
+	last, since := -1.0, time.Now()
+	for begin := time.Now(); time.Since(begin) < time.Minute; {
+		if debt := n.gauges(ctx)["debt_bytes"]; debt != last {
+			last, since = debt, time.Now()
+		} else if time.Since(since) >= 6*time.Second {
 			return nil
 		}
-		last = debt
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
