@@ -85,7 +85,7 @@ func tendCollector(configured int) {
 }
 
 // pagesTick is how often pages of the binary that were used once are let go.
-const pagesTick = 30 * time.Second
+const pagesTick = 10 * time.Second
 
 // tendPages lets go of the binary's pages again and again: the kernel maps sixteen
 // where one is touched and never unmaps them, so that all code that ran once stays

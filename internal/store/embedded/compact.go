@@ -22,9 +22,9 @@ import (
 const (
 	shortPause     = 2 * time.Second
 	shortPauseRows = 128 << 10
-	longPause      = 4 * time.Second
-	longPauseRows  = 16 << 10
-	compactFrames  = 2048
+	longPause      = 2 * time.Second
+	longPauseRows  = 8 << 10
+	compactFrames  = 1024
 	// rowOverhead is what a decoded row takes besides its columns: series, time,
 	// received_at and the sort order.
 	rowOverhead = 32
