@@ -100,14 +100,17 @@ func timeQuery(ctx context.Context, client *control.Client, q timedQuery, runs i
 	return times, rows, nil
 }
 
-// settle waits until compaction rests: its debt has not changed for six seconds,
-// or a minute is over.
+// settle waits until compaction rests: what waits for it and what data_dir takes
+// have not changed for restFor, or the wait is over. Merges begin ten seconds after
+// the last flat-out commit, and a quiet store gives space back five seconds later.
 func (n *benchNode) settle(ctx context.Context) error {
-	last, since := -1.0, time.Now()
-	for begin := time.Now(); time.Since(begin) < time.Minute; {
-		if debt := n.gauges(ctx)["debt_bytes"]; debt != last {
-			last, since = debt, time.Now()
-		} else if time.Since(since) >= 6*time.Second {
+	const restFor, most = 16 * time.Second, 3 * time.Minute
+	var last [2]float64
+	since := time.Now()
+	for begin := time.Now(); time.Since(begin) < most; {
+		if now := [2]float64{n.gauges(ctx)["debt_bytes"], float64(diskUse(n.dir))}; now != last {
+			last, since = now, time.Now()
+		} else if time.Since(since) >= restFor {
 			return nil
 		}
 		select {

@@ -86,7 +86,10 @@ func (s *Store) compactDue(ctx context.Context, idle bool) error {
 		return nil
 	}
 	s.releaseIdle()
-	return s.clean()
+	if err := s.clean(); err != nil || !s.quiet() {
+		return err
+	}
+	return s.shrink()
 }
 
 // releaseIdle gives back what compactions keep for the next one, when none came

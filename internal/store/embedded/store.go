@@ -71,6 +71,9 @@ type Store struct {
 	nextSegment atomic.Int64
 	pool        rowPool
 	merger      *chunk.Merger
+	// quietCommits is how many commits there were when the compaction loop last
+	// asked whether none come.
+	quietCommits int64
 
 	ckMu     sync.Mutex
 	ck       *conn        // of checkpoints
