@@ -28,6 +28,7 @@ type cli struct {
 	Query      queryCmd      `cmd:"" help:"Ask SQL of the readings."`
 	Schema     schemaCmd     `cmd:"" help:"Check, propose, accept and list schema documents."`
 	Quarantine quarantineCmd `cmd:"" help:"Look at messages that could not become readings, and try them again."`
+	Upgrade    upgradeCmd    `cmd:"" help:"Bring the data directory to this program's format; a start of the node does it too."`
 	Bench      benchCmd      `cmd:"" help:"Measure: ingest, acknowledgement, memory, queries."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for trouble: configuration, disk, clock, brokers."`
 	Config     configCmd     `cmd:"" help:"Print the effective configuration."`

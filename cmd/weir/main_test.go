@@ -81,6 +81,36 @@ func TestEveryCommandLineEndsWithItsCode(t *testing.T) {
 	}
 }
 
+// TestUpgrade calls the command on a store of the first format.
+func TestUpgrade(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if out, errs, code := call(t, "upgrade", "--data-dir", data); code != exitNotFound {
+		t.Errorf("no store: %d %s%s", code, out, errs)
+	}
+	sample := "../../internal/store/embedded/testdata"
+	formats, err := os.ReadDir(sample)
+	if err != nil || len(formats) == 0 {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(filepath.Join(sample, formats[0].Name()))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		say  string
+	}{
+		{[]string{"upgrade", "--check"}, data + " has format "},
+		{[]string{"upgrade"}, data + " has format "},
+		{[]string{"upgrade"}, "nothing to do"},
+		{[]string{"query", "select count(*) from every"}, "count(*)"},
+	} {
+		out, errs, code := call(t, append(c.args, "--data-dir", data)...)
+		if code != exitOK || !strings.Contains(out, c.say) || errs != "" {
+			t.Errorf("weir %q ends with %d\n%s%s", c.args, code, out, errs)
+		}
+	}
+}
+
 func TestOnlyASignalThatComesLaterThanTheFirstForcesTheEnd(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // which has no SIGTERM that one process could send to another

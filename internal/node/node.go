@@ -182,7 +182,7 @@ func (n *Node) openStore(ctx context.Context) (*embedded.Store, error) {
 
 func openStore(ctx context.Context, o embedded.Options) (*embedded.Store, error) {
 	st, err := embedded.Open(ctx, o)
-	if telemetry.CodeOf(err) == telemetry.CodeConflict {
+	if errors.Is(err, embedded.ErrInUse) {
 		return nil, &inUse{err}
 	}
 	if errors.Is(err, fs.ErrPermission) {

@@ -1,13 +1,15 @@
 package embedded
 
 import (
+	"context"
 	"database/sql/driver"
 	"fmt"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// formatVersion is that of catalog.db; docs/format/catalog.md describes it.
+// formatVersion is that of catalog.db; docs/format/catalog.md describes it. Who
+// raises it adds a step to upgradeSteps and testdata/format-N.
 const formatVersion = 1
 
 // The tables of catalog.db. Every row has a checksum. Blobs come last in a row, so
@@ -31,18 +33,15 @@ var schemaSQL = []string{
 		size INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
 }
 
-// createCatalog makes the tables of an empty database, or checks the version of
-// one that has them.
-func createCatalog(c *conn) error {
+// prepareCatalog makes the tables of an empty database, or brings those of an
+// older format to this one.
+func prepareCatalog(ctx context.Context, c *conn, opt Options) error {
 	version, err := catalogVersion(c)
 	if err != nil {
 		return err
 	}
-	if version == formatVersion {
-		return nil
-	}
 	if version != 0 {
-		return versionError(version)
+		return upgradeCatalog(ctx, &upgrader{opt: opt, c: c}, version, formatVersion, upgradeSteps)
 	}
 	return c.transaction(func() error {
 		for _, sql := range schemaSQL {
@@ -63,8 +62,8 @@ func catalogVersion(c *conn) (version int64, err error) {
 }
 
 func versionError(version int64) error {
-	return telemetry.Errorf(telemetry.CodeConflict, "open store", "catalog.db has format %d, this program reads %d", version, formatVersion).
-		WithHint("use the version of weir that wrote it, or a newer one")
+	return telemetry.Errorf(telemetry.CodeConflict, "open store", "catalog.db has format %d, which a newer weir wrote; this program reads up to %d", version, formatVersion).
+		WithHint("use the version of weir that wrote it, or a newer one; nothing was changed")
 }
 
 func asInt(v driver.Value) int64 { n, _ := v.(int64); return n }

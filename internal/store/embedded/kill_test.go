@@ -20,12 +20,17 @@ import (
 
 // TestMain lets the test binary be the process that is killed.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("WEIR_TEST_KILL_DIR"); dir != "" {
-		if err := killedChild(dir); err != nil {
-			fmt.Println("error", err)
-			os.Exit(1)
+	for name, child := range map[string]func(dir string) error{
+		"WEIR_TEST_KILL_DIR":    killedChild,
+		"WEIR_TEST_UPGRADE_DIR": upgradingChild,
+	} {
+		if dir := os.Getenv(name); dir != "" {
+			if err := child(dir); err != nil {
+				fmt.Println("error", err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

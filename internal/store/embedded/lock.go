@@ -1,12 +1,16 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
+
+// ErrInUse says that another process has the data directory open.
+var ErrInUse = errors.New("is in use by another process")
 
 // lockDir takes the lock of a data directory: exclusive for a node, shared for
 // readers. The lock ends with the file, and so with the process.
@@ -25,7 +29,7 @@ func lockDir(dir string, exclusive bool) (*os.File, error) {
 	}
 	_ = f.Close() // nothing was written
 	if taken {
-		return nil, telemetry.Errorf(telemetry.CodeConflict, "open store", "data directory %s is in use by another process", dir).
+		return nil, telemetry.Errorf(telemetry.CodeConflict, "open store", "data directory %s %w", dir, ErrInUse).
 			WithHint("a node is running on it: stop it, ask it over its socket, or choose another data_dir")
 	}
 	return nil, fmt.Errorf("lock %s: %w", path, err)

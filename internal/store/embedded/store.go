@@ -117,7 +117,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 			return fmt.Errorf("create data directory: %w", err)
 		}
 	} else if _, err := os.Stat(filepath.Join(dir, catalogFile)); err != nil {
-		return telemetry.Errorf(telemetry.CodeNotFound, "open store", "no store in %s: %v", dir, err)
+		return noStore(dir, err)
 	}
 	if s.lock, err = lockDir(dir, !s.opt.ReadOnly); err != nil {
 		return err
@@ -135,10 +135,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	if s.opt.ReadOnly {
 		var v int64
-		if v, err = catalogVersion(s.w); err == nil && v != formatVersion {
-			err = versionError(v)
+		if v, err = catalogVersion(s.w); err == nil {
+			err = readableAsItIs(v)
 		}
-	} else if err = createCatalog(s.w); err == nil {
+	} else if err = prepareCatalog(ctx, s.w, s.opt); err == nil {
 		err = errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
 	}
 	if err != nil {
