@@ -102,7 +102,6 @@ func TestUpgrade(t *testing.T) {
 		{[]string{"upgrade", "--check"}, data + " has format "},
 		{[]string{"upgrade"}, data + " has format "},
 		{[]string{"upgrade"}, "nothing to do"},
-		{[]string{"query", "select count(*) from every"}, "count(*)"},
 	} {
 		out, errs, code := call(t, append(c.args, "--data-dir", data)...)
 		if code != exitOK || !strings.Contains(out, c.say) || errs != "" {
