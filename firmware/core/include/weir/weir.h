@@ -1,0 +1,145 @@
+/*
+ * weir/weir.h: the recorder.
+ *
+ *   static struct weir recorder;                     all memory is the caller's
+ *   weir_init(&recorder, &config, &ports, &memory);
+ *   for (;;) {
+ *     weir_poll(&recorder);
+ *     sleep_until(weir_next_deadline(&recorder));    or until a port wakes the loop
+ *   }
+ *
+ * No call blocks, allocates or recurses; the work of one weir_poll() is bounded.
+ * All calls come from one context (task, main loop).
+ */
+#ifndef WEIR_WEIR_H
+#define WEIR_WEIR_H
+
+#include "weir/port.h"
+#include "weir/store.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What happens to a new record when the ring is full. Each is counted. */
+enum weir_overflow {
+  WEIR_HOLD = 0,        /* it waits: bytes stay in the TCP window, weir_record returns WEIR_BUSY */
+  WEIR_DROP_OLDEST = 1, /* the oldest record in the ring is given up (declared to the gateway as lost) */
+  WEIR_DROP_NEWEST = 2  /* the new record is given up; its message is acknowledged */
+};
+
+/* When a received QoS 1 message is acknowledged to the broker. */
+enum weir_ack {
+  WEIR_ACK_DURABLE = 0, /* once its record is durable on the card */
+  WEIR_ACK_RING = 1     /* once its record is in the ring: a power cut loses what is there */
+};
+
+/* Which records the gateway is sent first when it lacks many. The gateway may ask otherwise. */
+enum weir_order { WEIR_OLDEST_FIRST = 0, WEIR_NEWEST_FIRST = 1 };
+
+/* Constant after weir_init; what pointers point to must stay valid. */
+struct weir_config {
+  const char *device;   /* [A-Za-z0-9_-]{1,64}: names the topics weir/up/{device} and weir/down/{device} */
+  const char *host;     /* of the broker; NULL: no network at all, records stay on the card */
+  uint16_t port;        /* 0: 1883 */
+  const char *client_id; /* NULL: the device's name */
+  const char *user;     /* NULL: none */
+  const char *password; /* NULL: none */
+  uint16_t keep_alive_s; /* 0: 60 */
+
+  /* Topic filters to subscribe to, beside those of the schemas. Messages that no schema matches are counted and let go. */
+  const char *const *topics;
+  uint8_t topic_count;
+  uint8_t qos; /* of the subscriptions: 0 or 1 */
+
+  enum weir_overflow overflow;
+  enum weir_ack ack;
+  enum weir_order order;
+
+  uint32_t backoff_min_ms; /* first wait after a failed connection; 0: 500 */
+  uint32_t backoff_max_ms; /* it doubles up to this; 0: 60,000. Each wait is drawn between half and whole. */
+
+  /* The uplink's schedule: it is open for window_s in each period_s, and always when period_s is 0.
+   * Without subscriptions the connection is closed outside the window. */
+  uint32_t uplink_period_s;
+  uint32_t uplink_window_s;
+
+  const uint8_t *schema_key; /* 32 bytes, Ed25519 public key that signs schemas; NULL: schemas over MQTT are refused */
+
+  /* What every part may take without progress while it has something to do; 0: 30,000. */
+  uint32_t stall_ms;
+};
+
+struct weir_ports {
+  const struct weir_clock *clock;
+  const struct weir_random *random;
+  const struct weir_net *net;           /* NULL: no network */
+  const struct weir_store *store;       /* NULL: the ring is the store */
+  const struct weir_watchdog *watchdog; /* NULL: none */
+  const struct weir_slots *slots;       /* NULL: schemas come anew with each connection */
+};
+
+#include "weir/state.h"
+
+/* Memory of the caller. Sizes are in bytes; pointers aligned to WEIR_BLOCK_ALIGN. */
+struct weir_memory {
+  uint8_t *ring; /* records: 1,000 of W1 in 32,000 bytes */
+  uint32_t ring_size;
+  uint8_t *plans; /* compiled schemas: one more slot than schemas, so that a new version arrives while the old one runs */
+  uint32_t plan_size;  /* of each slot */
+  uint32_t plan_slots; /* at most WEIR_PLANS_MAX + 1 */
+  uint8_t *batch; /* one uplink message: at least 128, better 1,024 */
+  uint32_t batch_size;
+};
+
+/* Prepares *w. Touches no port but clock and watchdog.
+ * WEIR_OK
+ * WEIR_E_ARGUMENT  a pointer is missing, a size too small, a name not allowed */
+int weir_init(struct weir *w, const struct weir_config *config, const struct weir_ports *ports,
+              const struct weir_memory *memory);
+
+/* Installs a schema that is linked into the program (the output of `weir schema compile --target mcu`);
+ * the bytes must stay valid. One of a higher version that comes over MQTT takes its place.
+ * WEIR_OK
+ * WEIR_E_INVALID  not a plan that this firmware runs
+ * WEIR_E_FULL     more than plan_slots - 1 schemas */
+int weir_add_schema(struct weir *w, const uint8_t *plan, uint32_t size);
+
+/* Goes on with everything. Bounded work.
+ * Returns the time at which it must be called again, as weir_next_deadline(). */
+uint64_t weir_poll(struct weir *w);
+
+/* The uptime, in microseconds, at which weir_poll() has something to do if no port event comes before:
+ * it is safe to sleep until then, and nothing is gained by waking earlier. */
+uint64_t weir_next_deadline(const struct weir *w);
+
+/* Records a message of a local sensor, as if it had come over MQTT on that topic: the same check, the same record.
+ * WEIR_OK         it is in the ring; *sequence (may be NULL) is its number
+ * WEIR_BUSY       the ring is full and the policy is WEIR_HOLD, or no epoch is committed yet: again after weir_poll()
+ * WEIR_E_FULL     the ring is full and the policy is WEIR_DROP_NEWEST: given up and counted
+ * WEIR_E_UNKNOWN  no schema matches the topic
+ * WEIR_E_INVALID  its schema refuses it: weir_stats(w)->refused counts why */
+int weir_record(struct weir *w, const char *topic, const void *payload, uint32_t size, uint64_t *sequence);
+
+/* Whether everything of this epoch up to the sequence is durable (on the card, or with the gateway). */
+bool weir_is_durable(const struct weir *w, uint64_t sequence);
+
+/* Prepares for an update or for power to go: takes no more messages, makes everything durable, tells the gateway, disconnects.
+ * WEIR_BUSY  under way: call weir_poll() and again
+ * WEIR_OK    quiet; weir_resume() goes on */
+int weir_quiesce(struct weir *w);
+void weir_resume(struct weir *w);
+
+/* Tells the recorder that the board's own loop made progress. A board that never calls it is not watched. */
+void weir_board_alive(struct weir *w);
+
+/* Time of day of an uptime, if known: WEIR_OK or WEIR_BUSY. */
+int weir_wall(const struct weir *w, uint64_t uptime_us, int64_t *unix_us, uint32_t *error_us);
+
+const struct weir_stats *weir_stats(const struct weir *w);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
