@@ -1,0 +1,363 @@
+/*
+ * lwIP's raw interface behind weir_net, and the driver of the Ethernet
+ * controller. Received bytes stay in lwIP's buffers until the core takes them,
+ * and only then the window opens again: the core needs no buffer, and a broker
+ * that sends more than it may cannot flood it.
+ */
+#include <string.h>
+
+#include "board.h"
+#include "lwip/dhcp.h"
+#include "lwip/dns.h"
+#include "lwip/etharp.h"
+#include "lwip/init.h"
+#include "lwip/netif.h"
+#include "lwip/tcp.h"
+#include "lwip/timeouts.h"
+#include "regs.h"
+
+enum { CONNECT_US = 10000000 };
+
+enum phase { NO_LINK, NAMING, NAMED, UNKNOWN_NAME, CONNECTING, OPEN, PEER_CLOSED, BROKEN };
+
+static struct netif interface;
+static struct {
+  enum phase phase;
+  struct tcp_pcb *pcb;
+  struct pbuf *received; /* not yet taken; its first byte is the oldest */
+  uint64_t give_up;
+  ip_addr_t address;
+  uint32_t naming; /* counts look-ups, so that a late answer to an old one is told */
+} link;
+
+u32_t sys_now(void) { return (u32_t)(clock_uptime_us(NULL) / 1000u); }
+
+/* ------------------------------------------------------ Ethernet controller */
+
+void ethernet_handler(void);
+
+void ethernet_handler(void) {
+  MAC_RIS = MAC_INT_RX; /* frames that wait are found by their count */
+  board_event = true;
+}
+
+/*
+ * The first word of a frame in the receive FIFO is its length (with the two
+ * length bytes and the checksum) and its first two bytes; in the transmit FIFO
+ * it is the length of the payload behind the 14 bytes of header.
+ */
+static err_t transmit(struct netif *netif, struct pbuf *frame) {
+  (void)netif;
+  uint32_t word = (uint32_t)(frame->tot_len - ETH_PAD_SIZE - 14);
+  uint32_t have = ETH_PAD_SIZE;
+  for (struct pbuf *p = frame; p; p = p->next) {
+    const uint8_t *b = p->payload, *end = b + p->len;
+    if (p == frame) {
+      b += ETH_PAD_SIZE; /* the length takes the place of the padding */
+    }
+    while (b < end) {
+      if (have == 0) {
+        for (; end - b >= 4; b += 4) {
+          memcpy(&word, b, 4);
+          MAC_DATA = word;
+        }
+        word = 0;
+        if (b == end) {
+          break;
+        }
+      }
+      word |= (uint32_t)*b++ << (8 * have);
+      if (++have == 4) {
+        MAC_DATA = word;
+        word = have = 0;
+      }
+    }
+  }
+  if (have) {
+    MAC_DATA = word;
+  }
+  MAC_TR = 1;
+  return ERR_OK;
+}
+
+static uint32_t frames_dropped;
+
+static struct pbuf *take_frame(void) {
+  uint32_t word = MAC_DATA;
+  const uint32_t fifo = word & 0xFFFFu; /* with the length and the checksum */
+  const uint32_t length = fifo >= 6 ? fifo - 6 : 0;
+  uint32_t words = (fifo + 3) / 4;
+  /* Two bytes in front make the IP header, and all behind it, aligned. */
+  struct pbuf *frame = pbuf_alloc(PBUF_RAW, (u16_t)(length + ETH_PAD_SIZE), PBUF_POOL);
+  if (!frame) {
+    frames_dropped++;
+    while (--words) {
+      (void)MAC_DATA;
+    }
+    return NULL;
+  }
+  uint32_t left = length, have = 2;
+  word >>= 16;
+  words--;
+  for (struct pbuf *p = frame; p; p = p->next) {
+    uint8_t *b = p->payload, *end = b + p->len;
+    if (p == frame) {
+      b += ETH_PAD_SIZE;
+    }
+    while (b < end && left) {
+      if (have == 0) {
+        word = MAC_DATA;
+        words--;
+        have = 4;
+        if (end - b >= 4 && left >= 4) {
+          memcpy(b, &word, 4);
+          b += 4;
+          left -= 4;
+          have = 0;
+          for (; end - b >= 4 && left >= 4; b += 4, left -= 4, words--) {
+            word = MAC_DATA;
+            memcpy(b, &word, 4);
+          }
+          continue;
+        }
+      }
+      *b++ = (uint8_t)word;
+      word >>= 8;
+      have--;
+      left--;
+    }
+  }
+  while (words) {
+    (void)MAC_DATA;
+    words--;
+  }
+  return frame;
+}
+
+static err_t interface_init(struct netif *netif) {
+  netif->name[0] = 'e';
+  netif->name[1] = '0';
+  netif->mtu = 1500;
+  netif->hwaddr_len = 6;
+  netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+  netif->output = etharp_output;
+  netif->linkoutput = transmit;
+  return ERR_OK;
+}
+
+void net_start(const uint8_t mac[6]) {
+  SYSCTL_RCGC2 |= (1u << 28) | (1u << 30);
+  lwip_init();
+  netif_add_noaddr(&interface, NULL, interface_init, netif_input);
+  memcpy(interface.hwaddr, mac, 6);
+  MAC_IA0 = (uint32_t)mac[0] | ((uint32_t)mac[1] << 8) | ((uint32_t)mac[2] << 16) | ((uint32_t)mac[3] << 24);
+  MAC_IA1 = (uint32_t)mac[4] | ((uint32_t)mac[5] << 8);
+  MAC_IM = 0;
+  MAC_RIS = 0x7F;
+  MAC_TCTL = 0x13 | 0x04; /* full duplex, checksum, padding, on */
+  MAC_RCTL = 0x11;        /* clear the FIFO, on */
+  MAC_RCTL = 0x01;
+  MAC_IM = MAC_INT_RX;
+  irq_enable(IRQ_ETH);
+  netif_set_default(&interface);
+  netif_set_up(&interface);
+  dhcp_start(&interface);
+}
+
+void net_poll(void) {
+  /* A count bounds the loop: frames may come as fast as they are taken. */
+  for (int i = 0; i < 8 && (MAC_NP & 0x3F); i++) {
+    struct pbuf *frame = take_frame();
+    if (frame && interface.input(frame, &interface) != ERR_OK) {
+      pbuf_free(frame);
+    }
+  }
+  if (MAC_NP & 0x3F) {
+    board_event = true;
+  }
+  sys_check_timeouts();
+}
+
+uint64_t net_deadline_us(uint64_t now_us) {
+  const u32_t ms = sys_timeouts_sleeptime();
+  return ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? UINT64_MAX : now_us + (uint64_t)ms * 1000u;
+}
+
+/* ------------------------------------------------------------ TCP connection */
+
+static void forget(void) {
+  if (link.received) {
+    pbuf_free(link.received);
+    link.received = NULL;
+  }
+  link.pcb = NULL;
+}
+
+static err_t on_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err) {
+  (void)arg;
+  (void)pcb;
+  (void)err;
+  board_event = true;
+  if (!p) {
+    link.phase = PEER_CLOSED;
+  } else if (!link.received) {
+    link.received = p;
+  } else {
+    pbuf_cat(link.received, p);
+  }
+  return ERR_OK;
+}
+
+static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err) {
+  (void)arg;
+  (void)pcb;
+  link.phase = err == ERR_OK ? OPEN : BROKEN;
+  board_event = true;
+  return ERR_OK;
+}
+
+static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t n) {
+  (void)arg;
+  (void)pcb;
+  (void)n;
+  board_event = true;
+  return ERR_OK;
+}
+
+static void on_error(void *arg, err_t err) {
+  (void)arg;
+  (void)err;
+  link.pcb = NULL; /* lwIP has freed it */
+  link.phase = BROKEN;
+  board_event = true;
+}
+
+static void on_named(const char *name, const ip_addr_t *address, void *arg) {
+  (void)name;
+  if ((uint32_t)(uintptr_t)arg != link.naming || link.phase != NAMING) {
+    return;
+  }
+  if (address) {
+    link.address = *address;
+    link.phase = NAMED;
+  } else {
+    link.phase = UNKNOWN_NAME;
+  }
+  board_event = true;
+}
+
+static void tcp_end(void *ctx) {
+  (void)ctx;
+  if (link.pcb) {
+    tcp_arg(link.pcb, NULL);
+    tcp_recv(link.pcb, NULL);
+    tcp_sent(link.pcb, NULL);
+    tcp_err(link.pcb, NULL);
+    if (link.phase != OPEN || tcp_close(link.pcb) != ERR_OK) {
+      tcp_abort(link.pcb);
+    }
+  }
+  forget();
+  link.phase = NO_LINK;
+}
+
+static int fail_connect(void) {
+  tcp_end(NULL);
+  return WEIR_E_IO;
+}
+
+static int dial(uint16_t port) {
+  link.pcb = tcp_new();
+  if (!link.pcb) {
+    return fail_connect();
+  }
+  tcp_nagle_disable(link.pcb); /* weir_net.flush gathers small writes */
+  tcp_recv(link.pcb, on_received);
+  tcp_sent(link.pcb, on_sent);
+  tcp_err(link.pcb, on_error);
+  link.phase = CONNECTING;
+  if (tcp_connect(link.pcb, &link.address, port, on_connected) != ERR_OK) {
+    return fail_connect();
+  }
+  return WEIR_BUSY;
+}
+
+static int tcp_start(void *ctx, const char *host, uint16_t port) {
+  (void)ctx;
+  const uint64_t now = clock_uptime_us(NULL);
+  switch (link.phase) {
+  case NO_LINK:
+    link.give_up = now + CONNECT_US;
+    link.phase = NAMING;
+    link.naming++;
+    /* fall through */
+  case NAMING:
+    if (!dhcp_supplied_address(&interface)) {
+      break;
+    }
+    switch (dns_gethostbyname(host, &link.address, on_named, (void *)(uintptr_t)link.naming)) {
+    case ERR_OK:
+      return dial(port);
+    case ERR_INPROGRESS:
+      break;
+    default:
+      return fail_connect();
+    }
+    break;
+  case NAMED:
+    return dial(port);
+  case CONNECTING:
+    break;
+  case OPEN:
+    return WEIR_OK;
+  default:
+    return fail_connect();
+  }
+  return now > link.give_up ? fail_connect() : WEIR_BUSY;
+}
+
+static int tcp_peek(void *ctx, const uint8_t **data, size_t *size) {
+  (void)ctx;
+  if (link.received) {
+    *data = link.received->payload;
+    *size = link.received->len;
+    return WEIR_OK;
+  }
+  return link.phase == OPEN ? WEIR_BUSY : link.phase == PEER_CLOSED ? WEIR_E_GONE : WEIR_E_IO;
+}
+
+static void tcp_take(void *ctx, size_t n) {
+  (void)ctx;
+  if (n == 0 || !link.received) {
+    return;
+  }
+  link.received = pbuf_free_header(link.received, (u16_t)n);
+  if (link.pcb) {
+    tcp_recved(link.pcb, (u16_t)n);
+  }
+}
+
+static int32_t tcp_send(void *ctx, const uint8_t *data, size_t n) {
+  (void)ctx;
+  if (link.phase != OPEN || !link.pcb) {
+    return link.phase == PEER_CLOSED ? WEIR_E_GONE : WEIR_E_IO;
+  }
+  const size_t room = tcp_sndbuf(link.pcb);
+  if (n > room) {
+    n = room;
+  }
+  if (n == 0 || tcp_write(link.pcb, data, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK) {
+    return 0; /* lwIP is out of buffers: what is under way frees some */
+  }
+  return (int32_t)n;
+}
+
+static void tcp_flush(void *ctx) {
+  (void)ctx;
+  if (link.pcb) {
+    (void)tcp_output(link.pcb);
+  }
+}
+
+const struct weir_net net_tcp = {
+    .ctx = NULL, .connect = tcp_start, .peek = tcp_peek, .take = tcp_take, .write = tcp_send, .flush = tcp_flush, .close = tcp_end, .poll_us = 0};
