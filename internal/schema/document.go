@@ -51,7 +51,7 @@ type document struct {
 	retained    RetainedPolicy
 	expectEvery time.Duration
 	retention   time.Duration
-	rollups     []time.Duration
+	rollups     []Rollup
 	onDrop      bool
 }
 
@@ -362,27 +362,6 @@ func (r *documentReader) readNulls(n *docNode) {
 		r.doc.nulls = append(r.doc.nulls, c)
 		r.doc.nullDoc = append(r.doc.nullDoc, item)
 	}
-}
-
-func (r *documentReader) readRollups(n *docNode) {
-	if n.kind != docList {
-		r.problem(n, "rollups", "must be a list of bucket widths", "as [1m, 1h]")
-		return
-	}
-	for i, item := range n.items {
-		path := fmt.Sprintf("rollups.%d", i)
-		w := r.duration(item, path, time.Second)
-		switch {
-		case w == 0:
-		case w%time.Second != 0 || w > 366*24*time.Hour:
-			r.problem(item, path, "a bucket is whole seconds wide, and at most 366d", "")
-		case slices.Contains(r.doc.rollups, w):
-			r.problem(item, path, "stands twice", "")
-		default:
-			r.doc.rollups = append(r.doc.rollups, w)
-		}
-	}
-	slices.Sort(r.doc.rollups)
 }
 
 // mapping reports whether n is a mapping, and refuses keys that it may not have.

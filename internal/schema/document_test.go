@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // problemsOf compiles a document that must not compile and returns its problems
@@ -85,6 +87,12 @@ on_invalid: ignore
 		{"PartsOfABareValue", "e.yaml", head + "format: value\nwhen: {/a: 1}\ncolumns: {x: /a}\n", `5:8: when: only format json has parts to look at
 6:14: columns.x: a bare value has no parts (its pointer is "")`},
 		{"UnitsAreText", "e.yaml", head + "payload: {properties: {a: {type: number, x-unit: 5}}}\n", "4:50: payload.properties.a.x-unit: a unit is 1 to 32 characters of text (as in SenML (RFC 8428): Cel, %RH, V)"},
+		{"RollupsOfASortThatIsNone", "e.yaml", head + "rollups: [7d, {every: 7m}, {keep: 30d}, {every: 1h, keep: 1s}, {every: 2h, age: 5d}, [1m]]\n", `4:11: rollups.0: a bucket is whole seconds wide and divides a day (as 10s, 1m, 5m, 1h, 1d; wider buckets are answered from these)
+4:23: rollups.1.every: a bucket is whole seconds wide and divides a day (as 10s, 1m, 5m, 1h, 1d; wider buckets are answered from these)
+4:28: rollups.2: every is missing (the width of the buckets, as 1h)
+4:59: rollups.3.keep: must be at least 1m0s
+4:76: rollups.4.age: unknown key
+4:86: rollups.5: "" is not a span of time (a number with ms, s, m, h, d or w, as 60s or 1h30m)`},
 		{"AliasesThatExplode", "e.yaml", bomb(), "the document is too large or too deep"},
 		{"TooLarge", "e.yaml", strings.Repeat("#", MaxDocument+1), " the document has 1048577 bytes; at most 1048576 are read"},
 	}
@@ -171,4 +179,12 @@ func FuzzCompile(f *testing.F) {
 			NewChecker().Check(&Route{Plans: []*Plan{p}}, []byte(envPayload))
 		}
 	})
+}
+
+func TestRollupsWithAndWithoutAnAge(t *testing.T) {
+	p := mustCompile(t, "name: t\nversion: 1\ntopic: t\nretention: 90d\nrollups: [1d, {every: 1m, keep: 30d}, 1h]\n")
+	want := []Rollup{{time.Minute, 30 * day}, {time.Hour, 0}, {day, 0}}
+	if !slices.Equal(p.Rollups(), want) || p.Retention() != 90*day {
+		t.Errorf("got %v and %v", p.Rollups(), p.Retention())
+	}
 }

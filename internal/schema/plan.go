@@ -32,7 +32,7 @@ type Plan struct {
 	retained    RetainedPolicy
 	expectEvery time.Duration
 	retention   time.Duration
-	rollups     []time.Duration
+	rollups     []Rollup
 	payloadTags int
 
 	format   payloadFormat
@@ -92,8 +92,9 @@ func (p *Plan) ExpectEvery() time.Duration { return p.expectEvery }
 // Retention is the age at which readings are deleted, 0 for never.
 func (p *Plan) Retention() time.Duration { return p.retention }
 
-// Rollups are the bucket widths that the document asks for, ascending.
-func (p *Plan) Rollups() []time.Duration { return p.rollups }
+// Rollups are the aggregates that the document asks for, the narrowest buckets
+// first.
+func (p *Plan) Rollups() []Rollup { return p.rollups }
 
 // PayloadTags says how many of Table().Tags come from the payload; they stand
 // after those that the topic gives.
