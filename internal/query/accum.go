@@ -40,6 +40,8 @@ func newAccumulator(a aggSpec, rawRates bool) accumulator {
 		return &edgeAcc{last: a.fn == "last"}
 	case a.fn == "stddev":
 		return &stddevAcc{}
+	case a.fn == "quantile":
+		return &quantileAcc{p: a.p}
 	}
 	return &rateAcc{series: map[rateKey]*rateState{}, raw: rawRates}
 }

@@ -10,7 +10,7 @@ import (
 // aggregates are the aggregate functions of the executor.
 var aggregates = map[string]bool{
 	"count": true, "sum": true, "total": true, "avg": true, "min": true, "max": true,
-	"first": true, "last": true, "rate": true, "stddev": true,
+	"first": true, "last": true, "rate": true, "stddev": true, "quantile": true, "median": true,
 }
 
 // binder gives the names of a select their meaning.
@@ -183,6 +183,16 @@ func (b *binder) aggregate(e *expr) error {
 	want := 1
 	if e.star {
 		want = 0
+	}
+	if e.name == "quantile" {
+		if len(e.args) != 2 || e.distinct || e.star {
+			return &unsupported{fmt.Sprintf("quantile of %d arguments", len(e.args))}
+		}
+		if e.args[1].op != opConst {
+			return &unsupported{"a quantile that is not constant"}
+		}
+		_, err := quantileOf(e.args[1].val)
+		return err
 	}
 	if len(e.args) != want || e.star && e.name != "count" || e.distinct && e.name != "count" {
 		if e.name == "count" && len(e.args) == 0 && !e.distinct {

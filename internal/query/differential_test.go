@@ -210,6 +210,8 @@ func (g generator) aggregate() string {
 		return g.pick("stat", "stddev", "rate") + "(" + g.pick("small", "b", "_version", "f / 1e18", "i / 1000000000000000000.0") + ")"
 	case 6:
 		return "count(" + g.value(1) + ")"
+	case 7:
+		return g.pick("quantile", "median(", "quantile(") + g.pick("quantilable", "f", "w", "b", "i / 8", "f * 2", "s") + g.pick("p", ")", ", 0.25)", ", 1)", ", b)")
 	}
 	return g.pick("sums", "sum", "avg", "total") + "(" + g.pick("summable", "f", "w", "b", "i / 8", "f", "w * 2", "_version") + ")"
 }

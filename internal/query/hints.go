@@ -50,7 +50,7 @@ func hintOf(message string) (hint string, ok bool) {
 // functionNames are the functions that a person may want, the executor's first.
 func functionNames() []string {
 	names := []string{
-		"count", "sum", "avg", "stddev", "first", "last", "rate", "now", "ago",
+		"count", "sum", "avg", "stddev", "quantile", "median", "first", "last", "rate", "now", "ago",
 		"length", "lower", "upper", "substr", "trim", "replace", "instr", "group_concat", "total", "strftime", "printf", "json_extract",
 	}
 	for name := range scalarFuncs {

@@ -37,7 +37,8 @@ type orderKey struct {
 // aggSpec is one aggregate to compute.
 type aggSpec struct {
 	fn       string
-	arg      *expr // nil for count(*)
+	arg      *expr   // nil for count(*)
+	p        float64 // of quantile
 	distinct bool
 }
 
@@ -314,14 +315,20 @@ func (p *plan) overGroups(e *expr) (*expr, error) {
 	}
 	if isAggregate(e) {
 		spec := aggSpec{fn: e.name, distinct: e.distinct}
-		if len(e.args) == 1 {
+		if len(e.args) > 0 {
 			spec.arg = e.args[0]
+		}
+		switch spec.fn {
+		case "quantile":
+			spec.p = e.args[1].val.asFloat()
+		case "median":
+			spec.fn, spec.p = "quantile", 0.5
 		}
 		if spec.distinct && (spec.fn == "min" || spec.fn == "max") {
 			spec.distinct = false
 		}
 		for i, a := range p.aggs {
-			if a.fn == spec.fn && a.distinct == spec.distinct && (a.arg == nil) == (spec.arg == nil) && (a.arg == nil || sameExpr(a.arg, spec.arg)) {
+			if a.fn == spec.fn && a.p == spec.p && a.distinct == spec.distinct && (a.arg == nil) == (spec.arg == nil) && (a.arg == nil || sameExpr(a.arg, spec.arg)) {
 				return &expr{op: opSlot, index: len(p.keys) + i}, nil
 			}
 		}
@@ -363,7 +370,7 @@ func (p *plan) typeOf(e *expr) string {
 		switch e.name {
 		case "count":
 			return TypeInt
-		case "avg", "total", "rate", "stddev":
+		case "avg", "total", "rate", "stddev", "quantile", "median":
 			return TypeFloat
 		case "bucket":
 			return TypeTime

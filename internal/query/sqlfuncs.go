@@ -7,6 +7,7 @@ import (
 
 	"modernc.org/sqlite"
 
+	"github.com/weir-telemetry/weir/internal/rollup"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -52,7 +53,7 @@ var sqliteDriver = sync.OnceValue(func() *sqlite.Driver {
 		t, err := ago(now, d.String())
 		return TextValue(string(appendTime(nil, t))), err
 	})
-	for name, n := range map[string]int32{"first": 2, "last": 2, "rate": 3, "stddev": 1} {
+	for name, n := range map[string]int32{"first": 2, "last": 2, "rate": 3, "stddev": 1, "quantile": 2, "median": 1} {
 		d.MustRegisterFunction(name, &sqlite.FunctionImpl{
 			NArgs: n, VolatileArgs: true,
 			MakeAggregate: func(sqlite.FunctionContext) (sqlite.AggregateFunction, error) {
@@ -94,14 +95,16 @@ func fromDriver(v driver.Value) Value {
 	return Value{}
 }
 
-// sqlAggregate is first(x, time), last(x, time), rate(x, time, series) and
-// stddev(x) in SQLite.
+// sqlAggregate is first(x, time), last(x, time), rate(x, time, series),
+// stddev(x), quantile(x, p) and median(x) in SQLite.
 type sqlAggregate struct {
 	name   string
 	some   bool
 	t      string
 	v      Value
 	m      moments
+	sketch *rollup.Sketch
+	p      float64
 	series map[Value][]ratePoint
 }
 
@@ -114,6 +117,8 @@ func (a *sqlAggregate) Step(_ *sqlite.FunctionContext, args []driver.Value) erro
 	case "stddev":
 		a.m.add(v.asFloat())
 		return nil
+	case "quantile", "median":
+		return a.addQuantile(v, args)
 	case "rate":
 		t, ok := parseTime(fromDriver(args[1]).text)
 		if ok {
@@ -140,6 +145,25 @@ func (a *sqlAggregate) Step(_ *sqlite.FunctionContext, args []driver.Value) erro
 	return nil
 }
 
+func (a *sqlAggregate) addQuantile(v Value, args []driver.Value) error {
+	p := 0.5
+	if a.name == "quantile" {
+		var err error
+		if p, err = quantileOf(fromDriver(args[1])); err != nil {
+			return err
+		}
+	}
+	if a.sketch == nil {
+		a.sketch, a.p = &rollup.Sketch{}, p
+	}
+	if p != a.p {
+		return telemetry.Errorf(telemetry.CodeInvalid, "run query", "quantile() has another second argument in one group").
+			WithHint("write a constant, as quantile(x, 0.95)")
+	}
+	a.sketch.Add(v.asFloat())
+	return nil
+}
+
 // WindowInverse implements sqlite.AggregateFunction.
 func (a *sqlAggregate) WindowInverse(*sqlite.FunctionContext, []driver.Value) error {
 	return telemetry.Errorf(telemetry.CodeInvalid, "run query", "%s() cannot be used over a frame that moves", a.name).
@@ -151,6 +175,8 @@ func (a *sqlAggregate) WindowValue(*sqlite.FunctionContext) (driver.Value, error
 	switch a.name {
 	case "stddev":
 		return driverValue(a.m.stddev()), nil
+	case "quantile", "median":
+		return driverValue(quantileValue(a.sketch, a.p)), nil
 	case "rate":
 		acc := &rateAcc{series: map[rateKey]*rateState{}}
 		for k, p := range a.series {

@@ -14,8 +14,11 @@ import (
 )
 
 var testFields = []telemetry.Column{
-	{Name: "f", Type: telemetry.Float}, {Name: "i", Type: telemetry.Int}, {Name: "b", Type: telemetry.Bool},
-	{Name: "s", Type: telemetry.String}, {Name: "j", Type: telemetry.JSON},
+	{Name: "f", Type: telemetry.Float},
+	{Name: "i", Type: telemetry.Int},
+	{Name: "b", Type: telemetry.Bool},
+	{Name: "s", Type: telemetry.String},
+	{Name: "j", Type: telemetry.JSON},
 }
 
 type testRow struct {
