@@ -29,6 +29,7 @@ type cli struct {
 	Schema     schemaCmd     `cmd:"" help:"Check, propose, accept and list schema documents."`
 	Quarantine quarantineCmd `cmd:"" help:"Look at messages that could not become readings, and try them again."`
 	Upgrade    upgradeCmd    `cmd:"" help:"Bring the data directory to this program's format; a start of the node does it too."`
+	Import     importCmd     `cmd:"" help:"Bring readings from files into the store."`
 	Bench      benchCmd      `cmd:"" help:"Measure: ingest, acknowledgement, memory, queries."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for trouble: configuration, disk, clock, brokers."`
 	Config     configCmd     `cmd:"" help:"Print the effective configuration."`

@@ -8,11 +8,12 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// commit is one step of the commit loop: the batches of all lanes, or a part of a
-// replay.
+// commit is one step of the commit loop: the batches of all lanes, a part of a
+// replay, or a load.
 type commit struct {
 	batches []*batch
 	replay  *replayJob
+	load    *loadJob
 
 	whole  telemetry.Commit
 	tenant telemetry.Batch
@@ -143,6 +144,8 @@ func (l *loop) next() *commit {
 			l.idle.Stop()
 		case job := <-p.jobs:
 			return job.commit()
+		case job := <-p.loads:
+			return job.start(p)
 		case r := <-done:
 			if l.settled(r) != nil {
 				return nil
@@ -251,7 +254,7 @@ func (l *loop) newCommit() *commit {
 
 // recycle keeps a finished commit for its memory.
 func (l *loop) recycle(c *commit) {
-	if c.replay != nil {
+	if c.replay != nil || c.load != nil {
 		return
 	}
 	clear(c.batches)
@@ -326,6 +329,9 @@ func (c *commit) abandon() {
 	if c.replay != nil {
 		c.replay.finish(errStopped)
 	}
+	if c.load != nil {
+		c.load.finish(errStopped)
+	}
 }
 
 // makeDurable is the second half of a commit. It returns a refusal, or the error
@@ -347,6 +353,10 @@ func (p *Pipeline) makeDurable(ctx context.Context, c *commit) error {
 func (p *Pipeline) finish(c *commit) {
 	if c.replay != nil {
 		c.replay.finish(nil)
+		return
+	}
+	if c.load != nil {
+		c.load.finish(nil)
 		return
 	}
 	for _, b := range c.batches {

@@ -33,6 +33,7 @@ type Pipeline struct {
 	work      chan struct{} // capacity 1: a lane has something
 	urgent    chan struct{} // capacity 1: a lane has much
 	jobs      chan *replayJob
+	loads     chan *loadJob
 	replaying chan struct{} // capacity 1: one replay at a time
 
 	running  atomic.Bool
@@ -69,6 +70,7 @@ func New(cfg Config, st store.Store, logger *slog.Logger) *Pipeline {
 		work:      make(chan struct{}, 1),
 		urgent:    make(chan struct{}, 1),
 		jobs:      make(chan *replayJob),
+		loads:     make(chan *loadJob),
 		replaying: make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),

@@ -42,6 +42,9 @@ func (l *loop) takeApart(c *commit) error {
 		s.Duplicates = s.Duplicates[:0]
 	}
 	s := &surgery{l: l, c: c}
+	if c.load != nil {
+		return s.again(c.load)
+	}
 	var fragments []fragment
 	var head telemetry.Commit
 	tenant := &telemetry.Batch{Tenant: l.p.cfg.Tenant}

@@ -78,3 +78,20 @@ func (e *Env) either(ctx context.Context, ask func(*control.Client) error, open 
 		}
 	}
 }
+
+// withTransfer runs f with the running node, or, where none runs, with the data
+// directory opened by this process; one that is not there yet is made.
+func (e *Env) withTransfer(ctx context.Context, f func(control.Transfer) error) error {
+	return e.either(ctx,
+		func(c *control.Client) error { return f(c) },
+		func() error {
+			n, err := node.Open(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version})
+			if err != nil {
+				return err
+			}
+			err = f(n)
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			return errors.Join(err, n.Stop(stop))
+		})
+}

@@ -57,6 +57,9 @@ func Handler(b Backend) *http.ServeMux {
 			runQuery(w, r, b, q)
 		}
 	})
+	if t, ok := b.(Transfer); ok {
+		handleTransfer(mux, t)
+	}
 	return mux
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 
@@ -23,10 +24,20 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 			return nil, telemetry.Errorf(telemetry.CodeInternal, "ask the node", "%v", err)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, &b)
+	return c.request(ctx, method, path, "application/json", &b)
+}
+
+// post sends a body that is not JSON.
+func (c *Client) post(ctx context.Context, path, kind string, body []byte) (*http.Response, error) {
+	return c.request(ctx, http.MethodPost, path, kind, bytes.NewReader(body))
+}
+
+func (c *Client) request(ctx context.Context, method, path, kind string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, body)
 	if err != nil {
 		return nil, telemetry.Errorf(telemetry.CodeInternal, "ask the node", "%v", err)
 	}
+	req.Header.Set("Content-Type", kind)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, lost(err)

@@ -1,0 +1,340 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/schema"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+	"github.com/weir-telemetry/weir/internal/transfer"
+)
+
+// definitionsSuffix ends the name of the file with the table versions of an
+// exported file.
+const definitionsSuffix = ".schema.json"
+
+// importFiles imports files that hold readings of one table.
+func importFiles(ctx context.Context, e *Env, o ImportOptions) error {
+	return e.withImport(ctx, o, func(run *importRun) error {
+		for _, path := range o.Paths {
+			if err := run.file(ctx, path, o.Format, o.Table); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// importDirectory imports what weir export --all wrote.
+func importDirectory(ctx context.Context, e *Env, o ImportOptions) error {
+	return e.withImport(ctx, o, func(run *importRun) error {
+		for _, dir := range o.Paths {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				return telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
+			}
+			found := false
+			for _, entry := range entries {
+				path := filepath.Join(dir, entry.Name())
+				if entry.IsDir() || strings.HasSuffix(entry.Name(), ".json") {
+					continue
+				}
+				p, err := probePath(path)
+				if err != nil {
+					return err
+				}
+				im := sniff(p)
+				if im == nil || im.run == nil || !isTableFormat(im.name) {
+					continue
+				}
+				found = true
+				if err := run.file(ctx, path, im.name, ""); err != nil {
+					return err
+				}
+			}
+			if !found {
+				return telemetry.Errorf(telemetry.CodeInvalid, "import", "%s holds no file that weir export writes", dir)
+			}
+		}
+		return nil
+	})
+}
+
+// isTableFormat reports whether files of the format hold readings of one table.
+func isTableFormat(name string) bool {
+	return name == transfer.CSV || name == transfer.NDJSON || name == transfer.Parquet
+}
+
+// importRun is one import into one node.
+type importRun struct {
+	e        *Env
+	o        ImportOptions
+	node     control.Transfer
+	tables   *transfer.Tables
+	rejects  *bufio.Writer
+	rejected int
+	stored   int
+	dups     int
+}
+
+// withImport runs f with the running node, or with one of its own, and says what
+// came of it.
+func (e *Env) withImport(ctx context.Context, o ImportOptions, f func(*importRun) error) error {
+	return e.withTransfer(ctx, func(b control.Transfer) error {
+		run := &importRun{e: e, o: o, node: b}
+		if o.Rejects != "" {
+			file, err := os.Create(o.Rejects)
+			if err != nil {
+				return telemetry.Errorf(telemetry.CodeUnavailable, "import", "%v", err)
+			}
+			defer file.Close()
+			run.rejects = bufio.NewWriter(file)
+		}
+		if o.Schema != "" {
+			document, err := os.ReadFile(o.Schema)
+			if err != nil {
+				return telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
+			}
+			if err := run.accept(ctx, o.Schema, document); err != nil {
+				return err
+			}
+		}
+		err := run.reload(ctx)
+		if err == nil {
+			err = f(run)
+		}
+		if run.rejects != nil {
+			err = errors.Join(err, run.rejects.Flush())
+		}
+		if err != nil {
+			return err
+		}
+		if err := e.printf("imported %d readings; %d were stored already\n", run.stored, run.dups); err != nil {
+			return err
+		}
+		if run.rejected > 0 {
+			return telemetry.Errorf(telemetry.CodeInvalid, "import", "%d rows could not be imported; the others are stored", run.rejected).
+				WithHint("mend them and import the file of them alone; --rejects FILE lists them all")
+		}
+		return nil
+	})
+}
+
+// accept records a document and lets rows go to its table.
+func (r *importRun) accept(ctx context.Context, file string, document []byte) error {
+	a, err := r.node.Accept(ctx, file, document, false)
+	if err != nil {
+		return err
+	}
+	if r.o.Table == "" {
+		r.o.Table = a.Table
+	}
+	return nil
+}
+
+// reload reads the recorded tables.
+func (r *importRun) reload(ctx context.Context) error {
+	defs, err := r.node.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	var all []*telemetry.Table
+	topics := map[string]*schema.Plan{}
+	for i := range defs {
+		t, err := defs[i].TableVersion()
+		if err != nil {
+			return err
+		}
+		all = append(all, t)
+		if plan, problems := schema.Compile(defs[i].Table, []byte(defs[i].Document)); len(problems) == 0 {
+			topics[topicKey(t)] = plan
+		}
+	}
+	r.tables = transfer.NewTables(all)
+	r.tables.Topic = func(t *telemetry.Table, tag func(string) (string, bool)) string {
+		if p := topics[topicKey(t)]; p != nil {
+			return topicOf(p, t, tag)
+		}
+		return ""
+	}
+	return nil
+}
+
+func topicKey(t *telemetry.Table) string { return fmt.Sprintf("%s %d", t.Name, t.Version) }
+
+// topicOf fills the captures of a schema's topic with tags. A topic with other
+// wildcards cannot be told.
+func topicOf(p *schema.Plan, t *telemetry.Table, tag func(string) (string, bool)) string {
+	levels := strings.Split(p.Filter(), "/")
+	captures := len(t.Tags) - p.PayloadTags()
+	n := 0
+	for i, level := range levels {
+		if level == "#" {
+			return ""
+		}
+		if level != "+" {
+			continue
+		}
+		if n == captures {
+			return ""
+		}
+		value, ok := tag(t.Tags[n])
+		if !ok || strings.Contains(value, "/") {
+			return ""
+		}
+		levels[i] = value
+		n++
+	}
+	if n != captures {
+		return ""
+	}
+	return strings.Join(levels, "/")
+}
+
+// file imports one file of a table.
+func (r *importRun) file(ctx context.Context, path, format, table string) error {
+	defs, err := definitionsOf(path, format)
+	if err != nil {
+		return err
+	}
+	if defs != nil {
+		if err := r.node.RecordTables(ctx, defs.Tables); err != nil {
+			return err
+		}
+		if table == "" && len(defs.Tables) > 0 {
+			table = defs.Tables[0].Table
+		}
+		if err := r.reload(ctx); err != nil {
+			return err
+		}
+	}
+	if table == "" {
+		table = r.o.Table
+	}
+	if table == "" { // env.csv and env.csv.gz are named for their table
+		table, _, _ = strings.Cut(filepath.Base(path), ".")
+	}
+	key, err := fileKey(path, format, table)
+	if err != nil {
+		return err
+	}
+	open := map[string]func(path, table string, tables *transfer.Tables) (transfer.Reader, error){
+		transfer.CSV: transfer.OpenCSV, transfer.NDJSON: transfer.OpenNDJSON,
+	}[format]
+	reader, err := open(path, table, r.tables)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.rows(ctx, path, key, reader), reader.Close())
+}
+
+// definitionsOf reads the table versions that stand beside a file, nil where
+// there are none.
+func definitionsOf(path, format string) (*transfer.Definitions, error) {
+	data, err := os.ReadFile(path + definitionsSuffix)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "import", "%v", err)
+	}
+	return transfer.ReadDefinitions(data)
+}
+
+// fileKey names an import by what it imports: the file's content and where it
+// goes. So a file that was renamed is known again, and one that was changed is
+// another.
+func fileKey(path string, more ...string) (string, error) {
+	h := sha256.New()
+	if path != transfer.Stdin {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
+		}
+		_, err = io.Copy(h, f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+	for _, m := range more {
+		fmt.Fprintf(h, "\x00%s", m)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+// finished is the mark of an import that came to its end.
+const finished = ^uint64(0)
+
+// rows stores what a reader gives, from where an earlier run of the same import
+// ended.
+func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.Reader) error {
+	mark, known, err := r.node.ImportMark(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case known && r.o.Again:
+	case known && mark == finished:
+		return r.say("%s was imported before; --again imports it once more", path)
+	case known:
+		if err := r.say("%s: going on where an earlier import ended", path); err != nil {
+			return err
+		}
+		if err := reader.Skip(mark); err != nil {
+			return err
+		}
+	}
+	bar := newProgress(r.e.Err, filepath.Base(path))
+	defer bar.end()
+	for {
+		g, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			_, err = r.node.ImportBatches(ctx, key, finished, nil)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		done, err := r.node.ImportBatches(ctx, key, g.Mark, g.Batches)
+		if err != nil {
+			return err
+		}
+		r.stored += done.Stored
+		r.dups += done.Duplicate
+		for _, f := range g.Faults {
+			r.reject(f)
+		}
+		for _, f := range done.Refused {
+			r.reject(transfer.Fault{File: path, Line: f.Line, Why: f.Why})
+		}
+		at, total := reader.Progress()
+		bar.show(at, total, fmt.Sprintf("%d readings", r.stored+r.dups))
+	}
+}
+
+func (r *importRun) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(r.e.Err, format+"\n", args...)
+	return err
+}
+
+// shownRejects is how many rows that cannot be imported are named on the terminal.
+const shownRejects = 20
+
+func (r *importRun) reject(f transfer.Fault) {
+	r.rejected++
+	text := fmt.Sprintf("%s:%d: %s\n", f.File, f.Line, f.Why)
+	if r.rejects != nil {
+		_, _ = r.rejects.WriteString(text) // Flush tells
+	}
+	if r.rejected <= shownRejects {
+		_, _ = io.WriteString(r.e.Err, text) // so does the end of the command, in number
+	}
+}
