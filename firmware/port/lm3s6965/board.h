@@ -26,6 +26,7 @@ void clock_sleep_until(uint64_t deadline_us);
 extern uint32_t clock_wakeups; /* how often a sleep ended */
 /* Set by interrupt handlers that bring work; cleared by the loop before it looks for it. */
 extern volatile bool board_event;
+void board_wake_from_isr(void); /* wakes the task that looks; nothing to do without an operating system */
 
 /* console.c: the serial line */
 void console_start(void);

@@ -20,6 +20,8 @@ void systick_handler(void) { wraps++; }
 
 void timer_handler(void) { TIMER0_ICR = 1; }
 
+void board_wake_from_isr(void) {}
+
 void clock_start(void) {
   SYST_RVR = SYSTICK_PERIOD - 1;
   SYST_CVR = 0;

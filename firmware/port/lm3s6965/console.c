@@ -10,6 +10,7 @@ void uart_handler(void);
 void uart_handler(void) {
   UART0_ICR = 0x7FF;
   board_event = true;
+  board_wake_from_isr();
 }
 
 void console_start(void) {

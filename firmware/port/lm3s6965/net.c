@@ -39,6 +39,7 @@ void ethernet_handler(void);
 void ethernet_handler(void) {
   MAC_RIS = MAC_INT_RX; /* frames that wait are found by their count */
   board_event = true;
+  board_wake_from_isr();
 }
 
 /*

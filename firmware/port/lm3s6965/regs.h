@@ -82,6 +82,7 @@ enum { SSI_FIFO = 8 };
 #define SYST_CVR REG(0xE000E018u)
 #define NVIC_ISER(n) REG(0xE000E100u + 4u * (n))
 #define NVIC_ICPR(n) REG(0xE000E280u + 4u * (n))
+#define NVIC_IPR(n) (*(volatile uint8_t *)(0xE000E400u + (n)))
 #define SCB_ICSR REG(0xE000ED04u)
 #define SCB_AIRCR REG(0xE000ED0Cu)
 #define SCB_SHCSR REG(0xE000ED24u)

@@ -13,6 +13,8 @@ void reset_handler(void);
 void fault_handler(void);
 void default_handler(void);
 void systick_handler(void);
+void svc_handler(void);
+void pendsv_handler(void);
 void ethernet_handler(void);
 void timer_handler(void);
 void uart_handler(void);
@@ -41,9 +43,9 @@ __attribute__((section(".vectors"), used)) static const handler vectors[16 + 43]
     [4] = fault_handler, /* memory management: the guard */
     [5] = fault_handler, /* bus */
     [6] = fault_handler, /* usage */
-    [11] = default_handler,
+    [11] = svc_handler,
     [12] = default_handler,
-    [14] = default_handler,
+    [14] = pendsv_handler,
     [15] = systick_handler,
     [16 + IRQ_UART0] = uart_handler,
     [16 + IRQ_WDT] = default_handler,
@@ -84,6 +86,11 @@ __attribute__((naked)) void fault_handler(void) {
 }
 
 void default_handler(void) { fault_end(); }
+
+/* An operating system brings its own, and needs no timer to sleep. */
+__attribute__((weak, alias("default_handler"))) void timer_handler(void);
+__attribute__((weak, alias("default_handler"))) void svc_handler(void);
+__attribute__((weak, alias("default_handler"))) void pendsv_handler(void);
 
 /*
  * The memory protection unit forbids the guard and leaves the rest as it is
