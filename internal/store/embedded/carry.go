@@ -10,9 +10,10 @@ import (
 )
 
 // carry takes the tables with few rows out of the step and puts them into one
-// frame, which stays the oldest of level 0. With hundreds of tables each step
-// would otherwise write, sync and later merge hundreds of tiny files. Rows are
-// carried for at most CompactAge, and fill at most half of a step.
+// frame, which stays the oldest of level 0, so that a slow stream makes no tiny
+// segments. Rows are carried for at most CompactAge, and only while they are few
+// altogether: carrying writes them again, and with many tables a pack of many
+// small segments is worth more.
 func (c *compaction) carry(frames []*frame) error {
 	s := c.s
 	oldest := frames[0].created
@@ -20,19 +21,21 @@ func (c *compaction) carry(frames []*frame) error {
 		s.opt.Now().Sub(time.Unix(0, oldest)).Abs() >= s.opt.CompactAge {
 		return nil
 	}
-	small := slices.Clone(c.order)
-	slices.SortStableFunc(small, func(a, b *tableVersion) int { return c.rowsOf(a) - c.rowsOf(b) })
+	small, rows := []*tableVersion(nil), 0
+	for _, v := range c.order {
+		if n := c.rowsOf(v); n > 0 && n < s.opt.CarryRows {
+			small = append(small, v)
+			rows += n
+		}
+	}
+	if rows > min(carryTables*s.opt.CarryRows, s.compactRows(c.tn)/2) {
+		return nil
+	}
 	f := &frame{id: c.arrival + 1, created: oldest, minTime: maxTime, maxTime: minTime}
 	var secs []chunk.FrameSection
 	for _, v := range small {
-		n := c.rowsOf(v)
-		if n >= s.opt.CarryRows || f.rows+n > s.compactRows(c.tn)/2 {
-			break
-		}
-		if n > 0 {
-			f.rows += n
-			secs = append(secs, chunk.FrameSection{TableID: v.id, Section: c.take(v)})
-		}
+		f.rows += c.rowsOf(v)
+		secs = append(secs, chunk.FrameSection{TableID: v.id, Section: c.take(v)})
 	}
 	if f.rows == 0 {
 		return nil
@@ -55,6 +58,9 @@ func (c *compaction) carry(frames []*frame) error {
 	c.rowsIn -= int64(f.rows)
 	return nil
 }
+
+// carryTables is how many tables of nearly CarryRows are carried.
+const carryTables = 2
 
 func (c *compaction) rowsOf(v *tableVersion) int {
 	n := 0

@@ -10,7 +10,7 @@ import (
 
 // formatVersion is that of catalog.db; docs/format/catalog.md describes it. Who
 // raises it adds a step to upgradeSteps and testdata/format-N.
-const formatVersion = 1
+const formatVersion = 2
 
 // The tables of catalog.db. Every row has a checksum. Blobs come last in a row, so
 // that the columns before them are read without following overflow pages. What
@@ -25,7 +25,7 @@ var schemaSQL = []string{
 		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB, data BLOB NOT NULL) STRICT`,
 	`CREATE TABLE segments (id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, table_id INTEGER NOT NULL,
 		partition INTEGER NOT NULL, arrival INTEGER NOT NULL, created INTEGER NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
-		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB) STRICT`,
+		min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, pack INTEGER NOT NULL, start INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB) STRICT`,
 	`CREATE TABLE sessions (id INTEGER PRIMARY KEY, key TEXT NOT NULL, crc INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE ledger (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL) STRICT`,
 	`CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID`,

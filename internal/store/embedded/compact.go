@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"time"
 
@@ -54,6 +53,11 @@ func (s *Store) level0(tn *tenant) []*frame {
 func (s *Store) due(tn *tenant) bool {
 	s.compactMu.Lock()
 	defer s.compactMu.Unlock()
+	return s.isDue(tn)
+}
+
+// isDue is due with compactMu held.
+func (s *Store) isDue(tn *tenant) bool {
 	s.mu.Lock()
 	frames, rows, fresh := tn.frames, tn.level0Rows, tn.level0Rows-tn.carriedRows
 	s.mu.Unlock()
@@ -137,6 +141,11 @@ func (s *Store) batchOfFrames(tn *tenant) []*frame {
 func (s *Store) compactLevel0(ctx context.Context, tn *tenant, all bool) (int, error) {
 	s.compactMu.Lock()
 	defer s.compactMu.Unlock()
+	return s.compactFrames(ctx, tn, all)
+}
+
+// compactFrames is compactLevel0 with compactMu held.
+func (s *Store) compactFrames(ctx context.Context, tn *tenant, all bool) (int, error) {
 	frames := s.batchOfFrames(tn)
 	if len(frames) == 0 {
 		return 0, nil
@@ -183,6 +192,8 @@ type compaction struct {
 
 	out      []*segment
 	unsynced []*os.File // of out
+	packing  packing    // of the small ones of out
+	complete bool       // all segments are written
 
 	carried     *frame // nil: none
 	carriedData []byte
@@ -316,7 +327,8 @@ func (c *compaction) discard() {
 // takes their sources out: frames, or other segments.
 func (c *compaction) enter(frames []*frame, segs []*segment) error {
 	s := c.s
-	if err := c.syncAll(); err != nil {
+	c.complete = true
+	if err := errors.Join(c.finishPack(), c.syncAll()); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "sync segments", "%w", err)
 	}
 	for _, g := range c.out {
@@ -337,7 +349,7 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 	}
 	err := s.w.transaction(func() error {
 		for _, g := range c.out {
-			err := s.w.exec("INSERT INTO segments (id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			err := s.w.exec("INSERT INTO segments (id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, pack, start, replaced, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 				sealed(g.row(encodeReplacedBy(g.replaced))...)...)
 			if err != nil {
 				return err
@@ -398,9 +410,13 @@ func (c *compaction) publish(frames int, segs []*segment) {
 	c.tn.frames = append(rest, c.tn.frames[frames:]...)
 	close(s.published)
 	s.published = make(chan struct{})
+	gone := make(map[*segment]bool, len(segs))
+	for _, g := range segs {
+		gone[g] = true
+	}
 	kept := make([]*segment, 0, len(c.tn.segs)+len(c.out))
 	for _, g := range c.tn.segs {
-		if !slices.Contains(segs, g) {
+		if !gone[g] {
 			kept = append(kept, g)
 		}
 	}

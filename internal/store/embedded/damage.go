@@ -117,10 +117,10 @@ type lostSegment struct {
 
 // loseSegment keeps in mind what a damaged row makes unreadable, so that scans
 // say so. The file knows its table better than the row does.
-func (s *Store) loseSegment(tn *tenant, id int64, lost lostSegment) {
+func (s *Store) loseSegment(tn *tenant, path string, lost lostSegment) {
 	s.damaged(lost.err)
-	file := &segmentFile{files: &s.files, path: s.segmentPath(id)}
-	if t, table, err := file.table(); err == nil {
+	file := &segmentFile{files: &s.files, path: path}
+	if t, table, err := file.table(); path != "" && err == nil {
 		lost.name = t.Name
 		if l := s.lostTables[table]; l != nil {
 			l.name = t.Name

@@ -40,7 +40,7 @@ func (s *Store) mergeOne(ctx context.Context, tn *tenant, all bool) (bool, error
 	}
 	segs := s.pickMerge(tn)
 	if segs == nil {
-		return false, nil
+		return s.mergePacks(ctx, tn)
 	}
 	// The merged segment has the newest arrival of its sources, so what older
 	// ones hold of overwritten rows must go now.
@@ -103,12 +103,13 @@ func (s *Store) pickMerge(tn *tenant) []*segment {
 	return best
 }
 
-// pickRun returns the longest run of neighbours of the lowest class that is due.
+// pickRun returns a run of neighbours of the lowest class that is due. Segments in
+// packs part runs: they are merged with their packs.
 func (s *Store) pickRun(segs []*segment, fanIn int) []*segment {
 	for class := 0; class <= sizeClass(int64(s.opt.SegmentRows)); class++ {
 		for from := 0; from < len(segs); from++ {
 			rows, to := int64(0), from
-			for to < len(segs) && to-from < maxFanIn && sizeClass(segs[to].rows) <= class && rows+segs[to].rows <= int64(s.opt.SegmentRows) {
+			for to < len(segs) && to-from < maxFanIn && segs[to].pack == nil && sizeClass(segs[to].rows) <= class && rows+segs[to].rows <= int64(s.opt.SegmentRows) {
 				rows += segs[to].rows
 				to++
 			}
@@ -130,14 +131,37 @@ func (g *segment) isBroken() bool {
 // has its own, without the rows for which drop is true.
 func (s *Store) rewrite(ctx context.Context, tn *tenant, segs []*segment, drop map[rowKey]int64) error {
 	c := &compaction{s: s, tn: tn}
-	v := segs[0].v
+	if err := c.mergeRows(ctx, segs, drop); err != nil {
+		c.discard()
+		return s.mergeFailed(segs, err)
+	}
+	return c.enterMerged(segs)
+}
+
+// enterMerged enters what was merged in place of its sources.
+func (c *compaction) enterMerged(segs []*segment) error {
+	if err := c.enter(nil, segs); err != nil {
+		c.discard()
+		return err
+	}
+	for _, g := range c.out {
+		c.s.stats.mergedBytes.Add(g.size)
+		c.s.stats.mergedRows.Add(g.rows)
+	}
+	return nil
+}
+
+// mergeRows writes the rows of segments of one table version to new ones.
+func (c *compaction) mergeRows(ctx context.Context, segs []*segment, drop map[rowKey]int64) error {
+	s, v := c.s, segs[0].v
 	var sources []chunk.Source
 	var opened []*chunk.Segment
 	counts, total := map[int64]int64{}, int64(0)
+	c.arrival = 0
 	for _, g := range segs {
 		seg, err := s.openSegment(g)
 		if err != nil {
-			return err
+			return &sourceError{g.id, err}
 		}
 		opened = append(opened, seg)
 		src := seg.Source()
@@ -150,29 +174,17 @@ func (s *Store) rewrite(ctx context.Context, tn *tenant, segs []*segment, drop m
 		if g.partition != mixedPartition {
 			counts[g.partition] += g.rows
 		} else if err := s.countSegment(seg, counts); err != nil {
-			return s.mergeFailed(segs, err)
+			return &sourceError{g.id, err}
 		}
 		total += g.rows
 	}
 	arrivals, err := chunk.MergeArrivals(opened)
 	if err != nil {
-		return s.mergeFailed(segs, err)
+		return err
 	}
 	w := &segmentsWriter{c: c, v: v, arrivals: arrivals, parts: ownPartitions(counts, total)}
 	err = chunk.MergeSources(v.table, sources, w.append)
-	if err = errors.Join(err, w.close(err == nil)); err != nil {
-		c.discard()
-		return s.mergeFailed(segs, err)
-	}
-	if err := c.enter(nil, segs); err != nil {
-		c.discard()
-		return err
-	}
-	for _, g := range c.out {
-		s.stats.mergedBytes.Add(g.size)
-		s.stats.mergedRows.Add(g.rows)
-	}
-	return nil
+	return errors.Join(err, w.close(err == nil))
 }
 
 // countSegment counts a mixed segment's rows by partition.
@@ -291,7 +303,7 @@ func (c *compaction) bequeath(segs []*segment, keys []replacedKey) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	for _, g := range c.tn.segs {
-		if !slices.Contains(segs, g) {
+		if !slices.Contains(segs, g) && !slices.Contains(c.tn.merging, g) {
 			c.heir, c.inherited = g, append(slices.Clone(g.replaced), keys...)
 			return
 		}

@@ -4,10 +4,9 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +26,8 @@ type segment struct {
 	size      int64
 	minTime   int64
 	maxTime   int64
+	pack      *pack // the file that it shares with others; nil: it has its own
+	start     int64 // where it stands in the pack
 
 	// Guarded by Store.mu: keys that its rows, or rows merged into it, overwrote
 	// in older segments, and whether a merge found it damaged.
@@ -40,27 +41,44 @@ type segment struct {
 	file   *segmentFile
 	opened *chunk.Segment
 	broken error
+	gone   bool // its file was removed, or its share of the pack
 }
 
 func (s *Store) segmentPath(id int64) string {
 	return filepath.Join(s.opt.Dir, segmentDir, fmt.Sprintf("%016x.seg", id))
 }
 
+// where names the bytes of a segment in errors.
+func (s *Store) where(g *segment) string {
+	if g.pack != nil {
+		return fmt.Sprintf("%s from byte %d on", g.pack.file.path, g.start)
+	}
+	return s.segmentPath(g.id)
+}
+
 // openSegment returns the segment ready for reading: its footer is read at the
-// first use and kept, its file is opened when it is read. Damage found then is
-// kept too: every later use reports it again. Other errors may pass.
+// first use and kept while it is used, its file is opened when it is read. Damage
+// found then is kept too: every later use reports it again. Other errors may pass.
 func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.opened != nil || g.broken != nil {
+		if g.opened != nil {
+			s.footers.use(g)
+		}
 		return g.opened, g.broken
 	}
-	path := s.segmentPath(g.id)
-	file := &segmentFile{files: &s.files, path: path}
+	file := g.file
+	switch {
+	case g.pack != nil:
+		file = g.pack.file
+	case file == nil:
+		file = &segmentFile{files: &s.files, path: s.segmentPath(g.id)}
+	}
 	f, err := file.acquire()
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			g.broken = telemetry.Errorf(telemetry.CodeDamaged, "open segment", "segment file %s is missing", path)
+			g.broken = telemetry.Errorf(telemetry.CodeDamaged, "open segment", "segment file %s is missing", file.path)
 			s.damaged(g.broken)
 			return nil, g.broken
 		}
@@ -69,20 +87,26 @@ func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 	info, err := f.Stat()
 	file.release()
 	if err != nil {
-		return nil, errors.Join(telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err), file.close())
+		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "open segment", "%v", err)
 	}
-	seg, err := chunk.OpenSegment(file, info.Size(), chunk.OpenOptions{Name: path})
+	g.file = file
+	r, size := io.ReaderAt(file), info.Size()
+	if g.pack != nil {
+		r, size = io.NewSectionReader(file, g.start, g.size), min(g.size, max(0, size-g.start))
+	}
+	seg, err := chunk.OpenSegment(r, size, chunk.OpenOptions{Name: s.where(g)})
 	if err == nil {
-		err = checkSegment(g, seg, path)
+		err = checkSegment(g, seg, s.where(g))
 	}
 	if err != nil {
 		if telemetry.CodeOf(err) == telemetry.CodeDamaged {
 			g.broken = err
 			s.damaged(err)
 		}
-		return nil, errors.Join(err, file.close())
+		return nil, err
 	}
-	g.file, g.opened = file, seg
+	g.opened = seg
+	s.footers.use(g)
 	return seg, nil
 }
 
@@ -107,16 +131,27 @@ func (s *Store) unpinSegment(g *segment) {
 func (s *Store) removeSegment(g *segment) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.pins.Load() > 0 {
+	if g.pins.Load() > 0 || g.gone {
 		return
 	}
-	if g.file != nil {
-		if err := g.file.close(); err != nil {
+	g.gone, g.opened = true, nil
+	s.footers.drop(g)
+	file := g.file
+	g.file = nil
+	if g.pack != nil {
+		if g.pack.live.Add(-1) > 0 {
+			return
+		}
+		file = g.pack.file
+	}
+	path := s.segmentPath(g.id)
+	if file != nil {
+		path = file.path
+		if err := file.close(); err != nil {
 			s.opt.Logger.Warn("close segment", "error", err)
 		}
-		g.file, g.opened = nil, nil
 	}
-	if err := os.Remove(s.segmentPath(g.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		// It is an orphan now: the next start tries again.
 		s.opt.Logger.Warn("remove segment", "error", err)
 	}
@@ -125,18 +160,31 @@ func (s *Store) removeSegment(g *segment) {
 // loadSegments reads the list of segments and removes files that it does not
 // name: what a crash left of a compaction that was under way.
 func (s *Store) loadSegments() error {
-	known := map[int64]bool{}
-	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, replaced, crc FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
-		known[asInt(row[0])] = true
-		s.nextSegment.Store(max(s.nextSegment.Load(), asInt(row[0])+1))
+	known, damaged := map[string]bool{}, false
+	packs := map[int64]*pack{}
+	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, pack, start, replaced, crc FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
+		id, in := asInt(row[0]), asInt(row[10])
+		known[filepath.Base(s.segmentPath(id))] = true
+		s.nextSegment.Store(max(s.nextSegment.Load(), id+1))
 		if !intact(row) {
-			s.loseSegment(s.tenantOrAny(asInt(row[1])), asInt(row[0]), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", asInt(row[0]))})
+			damaged = true
+			s.loseSegment(s.tenantOrAny(asInt(row[1])), s.segmentPath(id), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", id)})
 			return nil
 		}
 		g := &segment{
-			id: asInt(row[0]), tn: s.tenantByID(asInt(row[1])), v: s.versions[uint32(asInt(row[2]))],
+			id: id, tn: s.tenantByID(asInt(row[1])), v: s.versions[uint32(asInt(row[2]))],
 			partition: asInt(row[3]), arrival: asInt(row[4]), created: asInt(row[5]),
-			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]), replaced: decodeReplacedBy(asBytes(row[10])),
+			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]),
+			start: asInt(row[11]), replaced: decodeReplacedBy(asBytes(row[12])),
+		}
+		if in != 0 {
+			if packs[in] == nil {
+				packs[in] = s.newPack(in)
+				known[filepath.Base(packs[in].file.path)] = true
+				s.nextSegment.Store(max(s.nextSegment.Load(), in+1))
+			}
+			g.pack = packs[in]
+			g.pack.live.Add(1)
 		}
 		if g.tn == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no tenant", g.id)
@@ -146,7 +194,11 @@ func (s *Store) loadSegments() error {
 			if s.lostTables[id] == nil {
 				s.lostTables[id] = &lostTable{err: telemetry.Errorf(telemetry.CodeDamaged, "load segments", "no row %d stands in table tables of %s", id, catalogFile)}
 			}
-			s.loseSegment(g.tn, g.id, lostSegment{rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: s.lostTables[id].err})
+			path := s.segmentPath(g.id)
+			if g.pack != nil {
+				path = ""
+			}
+			s.loseSegment(g.tn, path, lostSegment{rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: s.lostTables[id].err})
 			return nil
 		}
 		g.tn.segs = append(g.tn.segs, g)
@@ -155,25 +207,39 @@ func (s *Store) loadSegments() error {
 	if err != nil || s.opt.ReadOnly {
 		return err
 	}
+	return s.removeOrphans(known, damaged)
+}
+
+// removeOrphans removes the files of segments and packs that are not known. Packs
+// stay where a damaged row may name one.
+func (s *Store) removeOrphans(known map[string]bool, damaged bool) error {
 	entries, err := os.ReadDir(filepath.Join(s.opt.Dir, segmentDir))
 	if err != nil {
 		return fmt.Errorf("list segments: %w", err)
 	}
 	for _, e := range entries {
-		name, isSegment := strings.CutSuffix(e.Name(), ".seg")
-		id, err := strconv.ParseInt(name, 16, 64)
-		if isSegment && err == nil && known[id] || !isSegment && !strings.HasSuffix(e.Name(), ".tmp") {
+		name := e.Name()
+		switch filepath.Ext(name) {
+		case ".seg", ".tmp":
+		case packExt:
+			if damaged {
+				continue
+			}
+		default:
 			continue
 		}
-		if err := os.Remove(filepath.Join(s.opt.Dir, segmentDir, e.Name())); err != nil {
+		if known[name] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.opt.Dir, segmentDir, name)); err != nil {
 			return fmt.Errorf("remove orphan: %w", err)
 		}
-		s.opt.Logger.Info("removed what an interrupted compaction left", "file", e.Name())
+		s.opt.Logger.Info("removed what an interrupted compaction left", "file", name)
 	}
 	return nil
 }
 
 // row is the segment as the catalog holds it, without the checksum.
 func (g *segment) row(replaced []byte) []driver.Value {
-	return []driver.Value{g.id, g.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, replaced}
+	return []driver.Value{g.id, g.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, g.packID(), g.start, replaced}
 }

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"slices"
 
@@ -73,8 +74,19 @@ type segmentsWriter struct {
 // openSegment is a segment that is being written.
 type openSegment struct {
 	g    *segment
-	file *os.File
+	out  *output
 	w    *chunk.SegmentWriter
+	rows int
+}
+
+// append takes sorted rows. A segment that has many gets a file of its own.
+func (o *openSegment) append(sec *telemetry.Section) error {
+	if o.rows += sec.Rows(); o.rows >= o.out.s.opt.CarryRows {
+		if err := o.out.spill(); err != nil {
+			return err
+		}
+	}
+	return o.w.Append(sec)
 }
 
 // append takes sorted rows.
@@ -87,7 +99,7 @@ func (w *segmentsWriter) append(sec *telemetry.Section) error {
 		if err != nil {
 			return err
 		}
-		return o.w.Append(sec)
+		return o.append(sec)
 	}
 	for from, n := 0, sec.Rows(); from < n; {
 		p := w.target(sec.Time[from])
@@ -101,7 +113,7 @@ func (w *segmentsWriter) append(sec *telemetry.Section) error {
 		}
 		w.scratch.Reset(w.v.table)
 		appendRows(&w.scratch, sec, from, to)
-		if err := o.w.Append(&w.scratch); err != nil {
+		if err := o.append(&w.scratch); err != nil {
 			return err
 		}
 		from = to
@@ -154,12 +166,9 @@ func (w *segmentsWriter) segment(p int64) (*openSegment, error) {
 	}
 	s := w.c.s
 	id := s.nextSegment.Add(1) - 1
-	f, err := os.OpenFile(s.segmentPath(id), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "create segment", "%w", err)
-	}
 	g := &segment{id: id, tn: w.c.tn, v: w.v, partition: p, arrival: w.c.arrival, created: s.opt.Now().UnixNano()}
-	o := &openSegment{g: g, file: f, w: chunk.NewSegmentWriter(&steadyFile{f: f}, w.v.id, w.v.table, chunk.SegmentOptions{Arrivals: w.arrivals})}
+	out := &output{s: s, id: id}
+	o := &openSegment{g: g, out: out, w: chunk.NewSegmentWriter(out, w.v.id, w.v.table, chunk.SegmentOptions{Arrivals: w.arrivals})}
 	if w.open == nil {
 		w.open = map[int64]*openSegment{}
 	}
@@ -167,12 +176,13 @@ func (w *segmentsWriter) segment(p int64) (*openSegment, error) {
 	return o, nil
 }
 
-// close finishes the files, or removes them. They are durable after syncAll.
+// close finishes the segments, or removes them. They are durable after syncAll.
 func (w *segmentsWriter) close(ok bool) error {
 	var errs []error
-	for _, o := range w.open {
+	for _, p := range slices.Sorted(maps.Keys(w.open)) {
+		o := w.open[p]
 		if !ok {
-			errs = append(errs, o.file.Close(), os.Remove(w.c.s.segmentPath(o.g.id)))
+			errs = append(errs, o.out.discard())
 			continue
 		}
 		w.c.out = append(w.c.out, o.g)
@@ -180,7 +190,11 @@ func (w *segmentsWriter) close(ok bool) error {
 		errs = append(errs, err)
 		g := o.g
 		g.rows, g.size, g.minTime, g.maxTime = meta.Rows, meta.Bytes, meta.MinTime, meta.MaxTime
-		w.c.unsynced = append(w.c.unsynced, o.file)
+		if o.out.file != nil {
+			w.c.unsynced = append(w.c.unsynced, o.out.file.f)
+		} else if err == nil {
+			errs = append(errs, w.c.addSmall(g, o.out.buf))
+		}
 	}
 	w.open = nil
 	if len(w.c.unsynced) >= maxUnsynced {
@@ -197,11 +211,16 @@ const maxUnsynced = 256
 // all of them, and the others find little left to do.
 func (c *compaction) syncAll() error {
 	var errs []error
+	kept := c.unsynced[:0]
 	for _, f := range c.unsynced {
+		if p := c.packing.file; p != nil && p.f == f && !c.complete {
+			kept = append(kept, f) // more is to come
+			continue
+		}
 		errs = append(errs, f.Sync(), f.Close())
 	}
-	clear(c.unsynced)
-	c.unsynced = c.unsynced[:0]
+	clear(c.unsynced[len(kept):])
+	c.unsynced = kept
 	return errors.Join(errs...)
 }
 

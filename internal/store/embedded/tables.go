@@ -42,6 +42,10 @@ type tenant struct {
 	busy      time.Time // when level 0 last filled the memory; owned by the compaction
 	rowBytes  int64     // memory of a decoded row; owned by the compaction
 
+	// merging are the sources of a merge of packs that is under way while level 0
+	// is compacted; owned by the compaction.
+	merging []*segment
+
 	compactRows atomic.Int64 // how many rows one compaction takes
 
 	// What readers see, guarded by Store.mu. Slices are replaced or appended to,

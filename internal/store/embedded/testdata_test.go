@@ -159,6 +159,10 @@ func (w *sampler) readings() {
 	})
 	w.rows(telemetry.DefaultTenant, last, 1, 5, sampleClock-day+3e9, number(200)) // overwrites some
 	w.compact()
+	for i := range 4 { // a pack
+		w.rows(telemetry.DefaultTenant, w.table(telemetry.DefaultTenant, small(i)), 2, 3, sampleClock-day, number(float64(i)))
+	}
+	w.step(true)
 	w.rows(telemetry.DefaultTenant, every, 7, 20, sampleClock-3650*day, values) // ten years late
 	w.rows(telemetry.DefaultTenant, every, 7, 3, 0, values)                     // and of 1970
 	w.compact()
@@ -169,12 +173,28 @@ func (w *sampler) readings() {
 	w.rows(telemetry.DefaultTenant, every, 9, 30, sampleClock, values)
 }
 
-func (w *sampler) compact() {
+// small is a table of which few rows come.
+func small(i int) *telemetry.Table {
+	return &telemetry.Table{
+		Name: fmt.Sprintf("small%d", i), Version: 1, Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
+		Columns: []telemetry.Column{{Name: "v", Type: telemetry.Float}},
+	}
+}
+
+// step compacts level 0.
+func (w *sampler) step(all bool) {
 	w.t.Helper()
 	for _, tn := range *w.s.tenants.Load() {
-		if _, err := w.s.compactLevel0(context.Background(), tn, false); err != nil {
+		if _, err := w.s.compactLevel0(context.Background(), tn, all); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+}
+
+func (w *sampler) compact() {
+	w.t.Helper()
+	w.step(false)
+	for _, tn := range *w.s.tenants.Load() {
 		if _, err := w.s.mergeOne(context.Background(), tn, false); err != nil {
 			w.t.Fatal(err)
 		}
