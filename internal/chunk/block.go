@@ -2,6 +2,8 @@ package chunk
 
 import (
 	"encoding/binary"
+	"sort"
+	"sync/atomic"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -23,29 +25,79 @@ type headScratch struct {
 }
 
 // Head is the decoded head of a block: its runs and statistics. It is
-// immutable; a caller may keep it for as long as it needs.
+// immutable to its callers, who may keep it for as long as they need and use it
+// concurrently: statistics are decoded when they are first asked for, and kept.
 type Head struct {
 	rows  int
 	runs  []Run
-	stats [][]byte // a column each
+	stats []headStats // a column each
 }
 
-// Runs describes the block's rows as runs. The slice is shared.
+type headStats struct {
+	encoded []byte
+	decoded atomic.Pointer[decodedStats]
+}
+
+type decodedStats struct {
+	perRun []ColumnStats // nil: not kept
+	all    ColumnStats
+	kept   bool // all is
+}
+
+// Runs describes the block's rows as runs. A long run of one series may be cut
+// at full hours. The slice is shared.
 func (h *Head) Runs() []Run { return h.runs }
+
+// FindRun returns the run that may hold the row of a series at a time.
+func (h *Head) FindRun(series telemetry.SeriesRef, time int64) (Run, bool) {
+	i := sort.Search(len(h.runs), func(i int) bool {
+		r := &h.runs[i]
+		return r.Series > series || r.Series == series && r.MaxTime >= time
+	})
+	if i == len(h.runs) || h.runs[i].Series != series || time < h.runs[i].MinTime {
+		return Run{}, false
+	}
+	return h.runs[i], true
+}
+
+// LastRun returns the last run of a series.
+func (h *Head) LastRun(series telemetry.SeriesRef) (Run, bool) {
+	i := sort.Search(len(h.runs), func(i int) bool { return h.runs[i].Series > series }) - 1
+	if i < 0 || h.runs[i].Series != series {
+		return Run{}, false
+	}
+	return h.runs[i], true
+}
+
+func (h *Head) columnStats(col int) *decodedStats {
+	s := &h.stats[col]
+	if d := s.decoded.Load(); d != nil {
+		return d
+	}
+	d := &decodedStats{}
+	// The head was checked as it was read; what does not decode is not kept.
+	stats, perRun, err := readStats(s.encoded, h.runs, h.rows)
+	if err == nil && len(stats) > 0 {
+		d.kept = true
+		for _, st := range stats {
+			d.all.add(st)
+		}
+		if perRun {
+			d.perRun = stats
+		}
+	}
+	s.decoded.Store(d)
+	return d
+}
 
 // RunStats returns, parallel to Runs, the statistics of a field column, or nil
 // where they are not kept: textual and boolean columns, columns with a NaN, and
-// blocks whose runs are short.
+// blocks whose runs are short. The slice is shared.
 func (h *Head) RunStats(col int) []ColumnStats {
 	if col < 0 || col >= len(h.stats) {
 		return nil
 	}
-	// The head was checked as it was read; what does not decode is not kept.
-	stats, perRun, err := readStats(h.stats[col], h.runs, h.rows)
-	if err != nil || !perRun {
-		return nil
-	}
-	return stats
+	return h.columnStats(col).perRun
 }
 
 // Stats returns the statistics of a field column over the whole block, and
@@ -54,15 +106,8 @@ func (h *Head) Stats(col int) (ColumnStats, bool) {
 	if col < 0 || col >= len(h.stats) {
 		return ColumnStats{}, false
 	}
-	stats, _, err := readStats(h.stats[col], h.runs, h.rows)
-	if err != nil || len(stats) == 0 {
-		return ColumnStats{}, false
-	}
-	var all ColumnStats
-	for _, st := range stats {
-		all.add(st)
-	}
-	return all, true
+	d := h.columnStats(col)
+	return d.all, d.kept
 }
 
 // blockReader reads parts of one block.
@@ -289,7 +334,7 @@ func (s *Segment) Head(i int) (*Head, error) {
 
 func (b *blockReader) head() (*Head, error) {
 	sc := b.sc
-	head := &Head{rows: b.m.Rows, runs: make([]Run, b.runs), stats: make([][]byte, len(b.s.table.Columns))}
+	head := &Head{rows: b.m.Rows, runs: make([]Run, b.runs), stats: make([]headStats, len(b.s.table.Columns))}
 	var times []int64
 	if !b.times {
 		// Short runs have their times in the time page only.
@@ -314,9 +359,9 @@ func (b *blockReader) head() (*Head, error) {
 	}
 	r := reader{b: append([]byte(nil), b.stats...)}
 	for i := range head.stats {
-		head.stats[i] = r.bytes(r.size(len(r.b)))
+		head.stats[i].encoded = r.bytes(r.size(len(r.b)))
 		if r.err == nil {
-			_, _, err := readStats(head.stats[i], head.runs, head.rows)
+			_, _, err := readStats(head.stats[i].encoded, head.runs, head.rows)
 			if err != nil {
 				r.fail(err)
 			}

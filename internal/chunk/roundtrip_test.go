@@ -196,6 +196,13 @@ func TestSegmentGivesBackAnyRows(t *testing.T) {
 		if at != want.Rows() {
 			t.Fatalf("blocks hold %d rows of %d", at, want.Rows())
 		}
+		for c := range table.Columns {
+			if total, ok := s.Total(c); ok {
+				checkStats(t, total, &want.Columns[c], 0, want.Rows())
+			} else if table.Columns[c].Type == telemetry.Int {
+				t.Fatalf("column %d of integers has no total", c)
+			}
+		}
 	})
 }
 

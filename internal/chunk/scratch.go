@@ -16,6 +16,7 @@ type scratch struct {
 	except   []int32 // rows that the decimal form cannot give
 	exponent int     // of the last float column where ints are all of it, else -1
 	codes    []uint64
+	entries  []uint64 // of packed statistics
 	dict     dictionary
 	squeezed []byte
 	sealed   []byte

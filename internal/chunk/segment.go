@@ -36,7 +36,8 @@ type Segment struct {
 	meta     SegmentMeta
 	table    *telemetry.Table
 	blocks   []BlockMeta
-	footer   int64 // offset
+	footer   int64         // offset
+	totals   []ColumnStats // a field column each; nil: not kept
 	arrivals struct {
 		n      int
 		entry  entry
@@ -75,8 +76,8 @@ func OpenSegment(r io.ReaderAt, size int64, o OpenOptions) (*Segment, error) {
 	if checksum(head[:12]) != le.Uint32(head[12:]) {
 		return nil, s.damaged(op, "checksum mismatch of the header, bytes 0 to 16")
 	}
-	if head[4] != segmentVersion || head[5]&^featureSealed != 0 || head[6]|head[7] != 0 {
-		return nil, s.damaged(op, "version %d with features %#x; this program reads version %d", head[4], head[5], segmentVersion).
+	if head[4] == 0 || head[4] > segmentVersion || head[5]&^featureSealed != 0 || head[6]|head[7] != 0 {
+		return nil, s.damaged(op, "version %d with features %#x; this program reads versions up to %d", head[4], head[5], segmentVersion).
 			WithHint("it was written by a newer program")
 	}
 	if string(trailer[20:]) != segmentEnd || checksum(trailer[:16]) != le.Uint32(trailer[16:]) {
@@ -103,7 +104,7 @@ func OpenSegment(r io.ReaderAt, size int64, o OpenOptions) (*Segment, error) {
 			return nil, s.damaged(op, "the footer does not open: %v", err)
 		}
 	}
-	if err := s.readFooter(footer); err != nil {
+	if err := s.readFooter(footer, head[4]); err != nil {
 		return nil, s.damaged(op, "the footer at byte %d: %v", offset, err)
 	}
 	s.meta.Bytes = size
@@ -151,7 +152,7 @@ func readTable(r *reader) *telemetry.Table {
 	return t
 }
 
-func (s *Segment) readFooter(b []byte) error {
+func (s *Segment) readFooter(b []byte, version byte) error {
 	r := reader{b: b}
 	s.meta.TableID = r.number32()
 	s.table = readTable(&r)
@@ -200,6 +201,9 @@ func (s *Segment) readFooter(b []byte) error {
 		s.arrivals.offset = at
 		s.arrivals.entry.read(&r)
 		at += int64(s.arrivals.entry.stored)
+	}
+	if version >= 2 {
+		s.totals = readTotals(&r, len(s.table.Columns), rows)
 	}
 	if err := r.end(); err != nil {
 		return err

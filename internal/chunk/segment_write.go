@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -13,7 +14,7 @@ import (
 const (
 	segmentMagic   = "WSEG"
 	segmentEnd     = "GESW"
-	segmentVersion = 1
+	segmentVersion = 2
 	segmentHeader  = 16
 	segmentTrailer = 24
 )
@@ -61,9 +62,12 @@ type SegmentWriter struct {
 	opts    SegmentOptions
 	meta    SegmentMeta
 	buf     telemetry.Section
-	last    int // rows of the run before the one at the end of buf
-	runFrom int // where the run at the end of buf begins
-	ends    []int32
+	last    int     // rows of the run before the one at the end of buf
+	runFrom int     // where the run at the end of buf begins
+	ends    []int32 // of the runs
+	series  []int32 // where the rows of a series end
+	totals  []columnTotal
+	runs    []Run      // of the block whose totals are added
 	squeeze []squeezer // a column each
 	footer  [7][]uint64
 	lastKey key
@@ -104,7 +108,7 @@ func NewSegmentWriter(w io.Writer, tableID uint32, t *telemetry.Table, o Segment
 		o.BlockRows = DefaultBlockRows
 	}
 	o.BlockRows = min(o.BlockRows, MaxBlockRows)
-	sw := &SegmentWriter{w: w, table: t, opts: o, meta: SegmentMeta{TableID: tableID}, squeeze: make([]squeezer, len(t.Columns)+blockColumns)}
+	sw := &SegmentWriter{w: w, table: t, opts: o, meta: SegmentMeta{TableID: tableID}, squeeze: make([]squeezer, len(t.Columns)+blockColumns), totals: newTotals(len(t.Columns))}
 	sw.buf.Reset(t)
 	head := append(make([]byte, 0, segmentHeader), segmentMagic...)
 	features, keyID := byte(0), uint32(0)
@@ -221,19 +225,13 @@ func (w *SegmentWriter) flush() {
 	}
 	s := getScratch()
 	defer putScratch(s)
-	w.ends = w.ends[:0]
-	for i := 1; i < rows; i++ {
-		if sec.Series[i] != sec.Series[i-1] {
-			w.ends = append(w.ends, int32(i))
-		}
-	}
-	w.ends = append(w.ends, int32(rows))
+	w.cutRuns()
 	minTime, maxTime := sec.Time[0], sec.Time[0]
 	for _, t := range sec.Time {
 		minTime, maxTime = min(minTime, t), max(maxTime, t)
 	}
 
-	b := blockWriter{w: w, s: s, block: uint32(w.meta.Blocks), e: effort{runs: w.ends}}
+	b := blockWriter{w: w, s: s, block: uint32(w.meta.Blocks), e: effort{runs: w.series}}
 	s.pages = s.pages[:0]
 	s.dir = s.dir[:0]
 	stats := w.buildPages(&b)
@@ -261,6 +259,52 @@ func (w *SegmentWriter) flush() {
 	m.Blocks++
 	m.Rows += int64(rows)
 	w.buf.Reset(w.table)
+}
+
+// Runs of many rows are cut at full hours, so that their statistics answer
+// aggregates by hours and days without the rows.
+const (
+	cutHour = int64(3600 * 1e9)
+	cutRows = 256 // that a part has on average: statistics take some ten bytes a column
+)
+
+// cutRuns finds where the series of the buffered rows end, and the runs.
+func (w *SegmentWriter) cutRuns() {
+	sec := &w.buf
+	w.series, w.ends = w.series[:0], w.ends[:0]
+	start := 0
+	for i, rows := 1, sec.Rows(); i <= rows; i++ {
+		if i < rows && sec.Series[i] == sec.Series[i-1] {
+			continue
+		}
+		w.series = append(w.series, int32(i))
+		w.cutRun(start, i)
+		start = i
+	}
+}
+
+// cutRun adds the ends of the runs in rows of one series.
+func (w *SegmentWriter) cutRun(from, to int) {
+	times := w.buf.Time
+	first, last := hourOf(times[from]), hourOf(times[to-1])
+	if last > first && uint64(last-first) < uint64((to-from)/cutRows) {
+		for hour := first + 1; hour <= last; hour++ {
+			n, _ := slices.BinarySearch(times[from:to], hour*cutHour)
+			if n > 0 {
+				from += n
+				w.ends = append(w.ends, int32(from))
+			}
+		}
+	}
+	w.ends = append(w.ends, int32(to))
+}
+
+func hourOf(t int64) int64 {
+	h := t / cutHour
+	if t%cutHour < 0 {
+		h--
+	}
+	return h
 }
 
 // blockWriter adds pages to a block.
@@ -301,7 +345,9 @@ func (w *SegmentWriter) buildPages(b *blockWriter) (stats []byte) {
 		from = len(s.pages)
 		s.pages = s.appendColumn(s.pages, &sec.Columns[i], sec.Rows(), b.e)
 		b.page(blockColumns+i, from)
+		at := len(stats)
 		stats = s.appendStats(stats, &sec.Columns[i], w.ends)
+		w.total(i, stats[at:])
 	}
 	s.heads.stats = stats
 	return stats
@@ -356,6 +402,7 @@ func (w *SegmentWriter) Close() (SegmentMeta, error) {
 		w.write(body)
 		f = e.append(f)
 	}
+	f = appendTotals(f, w.totals)
 	if w.opts.Sealer != nil {
 		f = w.opts.Sealer.Seal(nil, f, segmentPlace(w.opts.Sealer, w.opts.Identity, noPart, placeFooter).additional())
 	}

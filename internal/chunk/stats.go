@@ -12,12 +12,17 @@ const (
 	statsNone    = 0
 	statsDecimal = 1
 	statsRaw     = 2
+	statsPacked  = 3
 	statsPerRun  = 16
 )
 
 // minStatsRun is the mean length of runs from which on there are statistics of
 // each run, not of the block alone: they take about 7 bytes a run and column.
 const minStatsRun = 32
+
+// minPackedStats is from how many entries on decimal statistics take streams, a
+// field each, instead of numbers one by one.
+const minPackedStats = 8
 
 // ColumnStats covers the values of one numeric column in one run or block. It
 // has the fields of store.ColumnStats. Integers beyond 2^53 are rounded to the
@@ -67,7 +72,11 @@ func (s *scratch) appendStats(dst []byte, v *telemetry.Vector, ends []int32) []b
 	from := len(dst)
 	dst = append(dst, 0) // the length; one byte is enough for most
 	ok := false
-	if exp >= 0 {
+	switch {
+	case exp >= 0 && len(ends) >= minPackedStats:
+		dst = append(dst, statsPacked|perRun, byte(exp))
+		dst, ok = s.packedStats(dst, ints, ends, valueEnds)
+	case exp >= 0:
 		dst = append(dst, statsDecimal|perRun, byte(exp))
 		dst, ok = decimalStats(dst, ints, ends, valueEnds)
 	}
@@ -96,6 +105,19 @@ func prefixLength(dst []byte, from int) []byte {
 	return dst
 }
 
+// decimalEntry returns the least and greatest of integers, and their sum; false
+// where the sum of a block might not fit: 2^16 rows of 2^46 are the most that
+// surely do; 2^46 hundredths are 7 * 10^11.
+func decimalEntry(part []uint64) (lo, hi, sum int64, ok bool) {
+	lo, hi = int64(part[0]), int64(part[0])
+	for _, u := range part {
+		x := int64(u)
+		lo, hi = min(lo, x), max(hi, x)
+		sum += x
+	}
+	return lo, hi, sum, lo >= -1<<46 && hi <= 1<<46
+}
+
 // decimalStats appends one entry for each run; false where a sum might not fit.
 // ends counts rows, valueEnds the values that are not null.
 func decimalStats(dst []byte, v []uint64, ends, valueEnds []int32) ([]byte, bool) {
@@ -107,20 +129,39 @@ func decimalStats(dst []byte, v []uint64, ends, valueEnds []int32) ([]byte, bool
 		if len(part) == 0 {
 			continue
 		}
-		lo, hi, sum := int64(part[0]), int64(part[0]), int64(0)
-		for _, u := range part {
-			x := int64(u)
-			lo, hi = min(lo, x), max(hi, x)
-			sum += x
-		}
-		// 2^16 rows of 2^46 are the most that surely fits; 2^46 hundredths are
-		// 7 * 10^11.
-		if lo < -1<<46 || hi > 1<<46 {
+		lo, hi, sum, ok := decimalEntry(part)
+		if !ok {
 			return dst, false
 		}
 		dst = appendVarint(dst, lo)
 		dst = binary.AppendUvarint(dst, uint64(hi-lo))
 		dst = binary.AppendUvarint(dst, uint64(sum-lo*int64(len(part))))
+	}
+	return dst, true
+}
+
+// packedStats is decimalStats with a stream for each field of the entries.
+func (s *scratch) packedStats(dst []byte, v []uint64, ends, valueEnds []int32) ([]byte, bool) {
+	n := len(ends)
+	s.entries = grow(s.entries, 4*n)
+	nulls, least, span, sums := s.entries[:n], s.entries[n:2*n], s.entries[2*n:3*n], s.entries[3*n:]
+	row, start := int32(0), int32(0)
+	for i, e := range valueEnds {
+		part := v[start:e]
+		nulls[i] = uint64(int(ends[i]-row) - len(part))
+		row, start = ends[i], e
+		least[i], span[i], sums[i] = 0, 0, 0
+		if len(part) == 0 {
+			continue
+		}
+		lo, hi, sum, ok := decimalEntry(part)
+		if !ok {
+			return dst, false
+		}
+		least[i], span[i], sums[i] = uint64(lo), uint64(hi-lo), uint64(sum-lo*int64(len(part)))
+	}
+	for _, field := range [][]uint64{nulls, least, span, sums} {
+		dst = s.planner.appendStream(dst, field, nil, false)
 	}
 	return dst, true
 }
@@ -189,6 +230,13 @@ func readStats(b []byte, runs []Run, rows int) (stats []ColumnStats, perRun bool
 			return nil, false, errRange
 		}
 		div = pow10[exp]
+	case statsPacked:
+		exp := int(r.byte())
+		if exp > maxExponent {
+			return nil, false, errRange
+		}
+		stats, err = readPacked(&r, runs, rows, n, pow10[exp])
+		return stats, perRun, err
 	case statsRaw:
 	default:
 		return nil, false, errKind
@@ -218,4 +266,34 @@ func readStats(b []byte, runs []Run, rows int) (stats []ColumnStats, perRun bool
 		st.Min, st.Max, st.Sum = float64(lo)/div, float64(hi)/div, float64(sum)/div
 	}
 	return stats, perRun, r.end()
+}
+
+// readPacked reads n entries that stand as streams.
+func readPacked(r *reader, runs []Run, rows, n int, div float64) ([]ColumnStats, error) {
+	fields := make([]uint64, 4*n)
+	nulls, least, span, sums := fields[:n], fields[n:2*n], fields[2*n:3*n], fields[3*n:]
+	for _, field := range [][]uint64{nulls, least, span, sums} {
+		r.stream(field)
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	stats := make([]ColumnStats, n)
+	for i := range stats {
+		of := rows
+		if n > 1 || len(runs) == 1 {
+			of = runs[i].Rows
+		}
+		if nulls[i] > uint64(of) {
+			return nil, errRange
+		}
+		st := &stats[i]
+		if st.Count = of - int(nulls[i]); st.Count == 0 {
+			continue
+		}
+		lo := int64(least[i])
+		hi, sum := lo+int64(span[i]), lo*int64(st.Count)+int64(sums[i])
+		st.Min, st.Max, st.Sum = float64(lo)/div, float64(hi)/div, float64(sum)/div
+	}
+	return stats, nil
 }

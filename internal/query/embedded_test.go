@@ -102,9 +102,11 @@ func BenchmarkEmbedded(b *testing.B) {
 	st := loadW1(b, 1000, 5000, 0)
 	e := query.New(st, query.Options{})
 	for _, c := range []struct{ name, sql string }{
-		{"HourByDevice", "select bucket('1h', time), device, avg(temperature) from env group by 1, 2"},
+		{"HourByDevice", "select bucket('1h', time), device, avg(temperature), max(temperature) from env group by 1, 2"},
+		{"RawByTime", "select time, temperature, humidity, pressure from env where device = 'd00123' order by time"},
 		{"OneDeviceMinutes", "select bucket('1m', time), avg(temperature) from env where device = 'd00123' group by 1"},
 		{"Global", "select min(temperature), max(temperature), avg(temperature) from env"},
+		{"GlobalPredicate", "select avg(temperature) from env where humidity > 45"},
 		{"Predicate", "select device, avg(temperature) from env where humidity > 45 group by device"},
 		{"Latest", "select * from env_latest"},
 		{"Raw", "select time, temperature from env where device = 'd00123'"},

@@ -123,6 +123,8 @@ func (q *queryRun) runPlan(p *plan) (*Rows, error) {
 			x = y
 			rows, err = x.grouped(q.ctx, scan)
 		}
+	} else if p.timeOrder() != nil {
+		return x.timed(q.ctx, scan)
 	} else {
 		rows, err = x.ordered(q.ctx, scan)
 	}

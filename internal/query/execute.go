@@ -17,8 +17,9 @@ import (
 
 // Stats says what a statement has cost.
 type Stats struct {
-	Path        string        // "vectorised" or "sqlite"
-	Why         string        // why the statement was left to SQLite
+	Path        string // "vectorised" or "sqlite"
+	Why         string // why the statement was left to SQLite
+	Segments    store.SegmentCount
 	Units       int           // units of the scan, skipped ones included
 	Skipped     int           // left out by time, series or values
 	Answered    int           // answered by statistics alone
@@ -39,6 +40,8 @@ type execution struct {
 	mem      atomic.Int64
 	started  time.Time
 	units    int
+	segments store.SegmentCount
+	base     *worker // has taken what whole segments answered; nil: none was asked
 	stats    struct {
 		skipped, answered, decoded, byStats, bytes, rows atomic.Int64
 	}
@@ -59,7 +62,7 @@ func memoryError(limit int64) error {
 
 func (x *execution) snapshot() Stats {
 	return Stats{
-		Path: "vectorised", Units: x.units, Skipped: int(x.stats.skipped.Load()), Answered: int(x.stats.answered.Load()),
+		Path: "vectorised", Segments: x.segments, Units: x.units, Skipped: int(x.stats.skipped.Load()), Answered: int(x.stats.answered.Load()),
 		Decoded: int(x.stats.decoded.Load()), RowsByStats: x.stats.byStats.Load(), Bytes: x.stats.bytes.Load(),
 		Rows: x.stats.rows.Load() + x.stats.byStats.Load(), Elapsed: time.Since(x.started),
 	}
@@ -147,9 +150,16 @@ func (x *execution) openScan(ctx context.Context, st store.Store, tenant telemet
 	if p.rel.kind == relLatest {
 		return openLatest(ctx, st, tenant, req, x)
 	}
+	if x.statable && !slices.Contains(newGroupTable(p).parts, partSeries) {
+		x.base = newWorker(p, nil, x)
+		req.Answer = x.base.addSegment
+	}
 	s, err := st.Scan(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("scan table %q: %w", p.rel.table, err)
+	}
+	if x.base != nil {
+		x.base.scan = s
 	}
 	return s, nil
 }
@@ -179,11 +189,17 @@ func (p *plan) matcher() func(string, []store.Tag) bool {
 	}
 }
 
+// count notes what the scan left out.
+func (x *execution) count(scan store.Scan) {
+	x.units += len(scan.Units()) + scan.Skipped()
+	x.stats.skipped.Store(int64(scan.Skipped()))
+	x.segments = scan.Segments()
+}
+
 // each runs work on every unit, in parallel, each worker in its own goroutine.
 func (x *execution) each(ctx context.Context, scan store.Scan) ([]*worker, error) {
 	units := scan.Units()
-	x.units = len(units) + scan.Skipped()
-	x.stats.skipped.Store(int64(scan.Skipped()))
+	x.count(scan)
 	n := max(1, min(runtime.GOMAXPROCS(0), len(units)))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -191,7 +207,10 @@ func (x *execution) each(ctx context.Context, scan store.Scan) ([]*worker, error
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for i := range workers {
-		w := newWorker(x.plan, scan, x)
+		w := x.base
+		if w == nil || i > 0 {
+			w = newWorker(x.plan, scan, x)
+		}
 		workers[i] = w
 		wg.Go(func() {
 			for {
@@ -362,8 +381,7 @@ type unitRows struct {
 func (x *execution) stream(ctx context.Context, scan store.Scan) *Rows {
 	ctx, cancel := context.WithCancelCause(ctx)
 	units := scan.Units()
-	x.units = len(units) + scan.Skipped()
-	x.stats.skipped.Store(int64(scan.Skipped()))
+	x.count(scan)
 	n := max(1, min(runtime.GOMAXPROCS(0), len(units)))
 	order := make(chan *unitRows, n)
 	jobs := make(chan *unitRows, n)

@@ -112,6 +112,7 @@ func (s *fakeScan) Series(r telemetry.SeriesRef) store.SeriesInfo { return s.ser
 func (s *fakeScan) MaxSeries() telemetry.SeriesRef                { return telemetry.SeriesRef(len(s.series)) }
 func (s *fakeScan) Units() []store.Unit                           { return s.bound }
 func (s *fakeScan) Skipped() int                                  { return s.skipped }
+func (s *fakeScan) Segments() store.SegmentCount                  { return store.SegmentCount{} }
 func (s *fakeScan) Close()                                        {}
 
 func (u boundUnit) Rows() int                             { return u.section.Rows() }

@@ -2,6 +2,8 @@ package query
 
 import (
 	"context"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -50,17 +52,31 @@ func (b *Batch) Kind(col, row int) Kind {
 // and is reported.
 func (b *Batch) AppendText(dst []byte, col, row int) (_ []byte, null bool) {
 	v := &b.cols[col].vec
-	if v.null(row) {
+	if v.kind == vecNull || v.kind == vecAny {
+		x := v.value(row)
+		return x.AppendText(dst), x.IsNull()
+	}
+	i := v.row(row)
+	if v.nulls.Get(i) {
 		return dst, true
 	}
 	switch v.kind {
+	case vecFloat:
+		f := math.Float64frombits(v.bits[i])
+		if f != f {
+			return dst, true
+		}
+		return appendFloat(dst, f), false
+	case vecInt:
+		return strconv.AppendInt(dst, int64(v.bits[i]), 10), false
 	case vecTime, vecBucket:
-		return appendBucket(dst, int64(v.bits[v.row(row)]), v.kind == vecBucket), false
-	case vecText:
-		return append(dst, v.textAt(row)...), false
+		return appendBucket(dst, int64(v.bits[i]), v.kind == vecBucket), false
 	}
-	return v.value(row).AppendText(dst), false
+	return append(dst, v.textAt(i)...), false
 }
+
+// MayBeBlob reports whether values of a column may be blobs, which are not text.
+func (b *Batch) MayBeBlob(col int) bool { return b.cols[col].kind == vecAny }
 
 // gather copies the selected rows of v.
 func (o *outColumn) gather(v *vec, sel []int32) {

@@ -94,6 +94,9 @@ func appendFloat(dst []byte, f float64) []byte {
 	if f == 0 {
 		return append(dst, "0.0"...)
 	}
+	if dst, ok := appendDecimal(dst, f); ok {
+		return dst
+	}
 	a := math.Abs(f)
 	if a >= 1e15 || a < 1e-4 {
 		n := len(dst)
@@ -114,6 +117,39 @@ func appendFloat(dst []byte, f float64) []byte {
 		}
 	}
 	return append(dst, ".0"...)
+}
+
+// appendDecimal appends f where it is a decimal of at most 15 digits, six of them
+// after the point, as nearly all that devices measure is. A quotient of integers
+// below 2^53 is rounded once, so a decimal that gives f bit for bit is one that
+// reads back as f; and since no two decimals of up to 15 digits read as the same
+// real, it is also the shortest.
+func appendDecimal(dst []byte, f float64) ([]byte, bool) {
+	const scale, places = 1e6, 6
+	a := math.Abs(f)
+	if !(a < 1e9) || a < 1e-4 {
+		return dst, false
+	}
+	n := int64(a*scale + 0.5)
+	if float64(n)/scale != a {
+		return dst, false
+	}
+	if f < 0 {
+		dst = append(dst, '-')
+	}
+	whole, part := n/scale, n%scale
+	dst = strconv.AppendInt(dst, whole, 10)
+	var digits [1 + places]byte
+	digits[0] = '.'
+	for i := places; i > 0; i-- {
+		digits[i] = byte('0' + part%10)
+		part /= 10
+	}
+	end := len(digits)
+	for end > 2 && digits[end-1] == '0' {
+		end--
+	}
+	return append(dst, digits[:end]...), true
 }
 
 // numericPrefix reads the longest numeric prefix of a text, as SQLite does

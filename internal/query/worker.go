@@ -38,6 +38,7 @@ type worker struct {
 	outs   []node
 	order  []node
 	sorter *sorter
+	timed  *timeSorter // instead of sorter, where one time orders the rows
 
 	sel    []int32
 	groups []int32
@@ -79,6 +80,10 @@ func newWorker(p *plan, scan store.Scan, run *execution) *worker {
 	}
 	for _, o := range p.outs {
 		w.outs = append(w.outs, w.compile(o.expr))
+	}
+	if e := p.timeOrder(); e != nil {
+		w.timed = newTimeSorter(p, w.compile(e))
+		return w
 	}
 	for _, k := range p.order {
 		var n node
@@ -198,6 +203,9 @@ func (w *worker) charge() error {
 	if w.sorter != nil {
 		n += w.sorter.bytes
 	}
+	if w.timed != nil {
+		n += w.timed.bytes
+	}
 	d := n - w.charged
 	w.charged = n
 	if w.err != nil {
@@ -256,7 +264,39 @@ func (w *worker) loadStats(u store.Unit) bool {
 // addStats adds a whole run to its group by its statistics, or reports that
 // they do not suffice.
 func (w *worker) addStats(r *store.Run, i int) bool {
-	if lo, hi := w.table.bounds(r.MinTime); r.MaxTime >= hi || r.MinTime < lo {
+	return w.addWhole(r.Series, int64(r.Rows), r.MinTime, r.MaxTime, func(agg int) *store.ColumnStats {
+		return &w.stats[agg][i]
+	})
+}
+
+// addSegment is addStats of a whole segment, for plans whose groups do not depend
+// on the series.
+func (w *worker) addSegment(s store.Segment) bool {
+	all := make([]store.ColumnStats, len(w.plan.aggs))
+	for i, a := range w.plan.aggs {
+		if a.arg == nil {
+			continue
+		}
+		if c := &w.plan.rel.columns[a.arg.index]; c.source == fromField {
+			var ok bool
+			if all[i], ok = s.Stats(c.field.Name); !ok {
+				return false
+			}
+		}
+	}
+	if !w.addWhole(0, s.Rows, s.MinTime, s.MaxTime, func(agg int) *store.ColumnStats { return &all[agg] }) {
+		return false
+	}
+	w.run.units += s.Units
+	w.run.stats.answered.Add(int64(s.Units))
+	w.run.stats.byStats.Add(s.Rows)
+	return true
+}
+
+// addWhole adds rows that lie from..to to their group by their statistics, or
+// reports that these do not suffice.
+func (w *worker) addWhole(ref telemetry.SeriesRef, rows, from, to int64, stats func(agg int) *store.ColumnStats) bool {
+	if lo, hi := w.table.bounds(from); to >= hi || from < lo {
 		return false
 	}
 	for j, a := range w.plan.aggs {
@@ -264,41 +304,41 @@ func (w *worker) addStats(r *store.Run, i int) bool {
 			continue
 		}
 		c := &w.plan.rel.columns[a.arg.index]
-		if c.source == fromField && c.field.Type == telemetry.Int && !exactStats(&w.stats[j][i]) {
+		if c.source == fromField && c.field.Type == telemetry.Int && !exactStats(stats(j)) {
 			return false
 		}
 	}
-	g, _ := w.table.resolve(w, r.Series, r.MinTime, -1)
+	g, _ := w.table.resolve(w, ref, from, -1)
 	for j, a := range w.plan.aggs {
 		var c *relationColumn
 		var st *store.ColumnStats
 		if a.arg != nil {
 			c = &w.plan.rel.columns[a.arg.index]
 			if c.source == fromField {
-				st = &w.stats[j][i]
+				st = stats(j)
 			}
 		}
 		switch acc := w.accs[j].(type) {
 		case *countAcc:
 			if st == nil {
-				acc.n[g] += int64(r.Rows)
+				acc.n[g] += rows
 			} else {
 				acc.n[g] += int64(st.Count)
 			}
 		case *sumAcc:
 			acc.stats(g, st, c.field.Type)
 		case *extremeAcc:
-			statExtreme(acc, g, r, st, c)
+			statExtreme(acc, g, from, to, st, c)
 		}
 	}
 	return true
 }
 
-func statExtreme(acc *extremeAcc, g int32, r *store.Run, st *store.ColumnStats, c *relationColumn) {
+func statExtreme(acc *extremeAcc, g int32, from, to int64, st *store.ColumnStats, c *relationColumn) {
 	if st == nil {
-		t := r.MinTime
+		t := from
 		if acc.max {
-			t = r.MaxTime
+			t = to
 		}
 		acc.offer(g, vecTime, uint64(t))
 		return
@@ -384,6 +424,8 @@ func (w *worker) chunk(u store.Unit, c *chunk, spans []span, sorted bool, emit f
 		return nil
 	case w.plan.grouped:
 		return w.groupRows(c)
+	case w.timed != nil:
+		return w.timedRows(c)
 	case w.sorter != nil:
 		return w.sortRows(c)
 	}

@@ -90,6 +90,28 @@ type ScanRequest struct {
 	// Ranges are conditions on numeric columns, joined by AND, that units may
 	// use to be left out. Rows that fail them may still come.
 	Ranges []ValueRange
+	// Answer is offered each segment of which the scan wants all rows, before its
+	// units are made: where it returns true, the statistics were enough and the
+	// units are left out. nil: nothing is offered. It is called by Scan, in one
+	// goroutine.
+	Answer func(Segment) bool
+}
+
+// Segment is a part of the store that many units belong to, as a whole.
+type Segment struct {
+	Rows             int64
+	Units            int
+	MinTime, MaxTime int64
+	// Stats returns the statistics of a numeric column, and false where they
+	// are not kept.
+	Stats func(column string) (ColumnStats, bool)
+}
+
+// SegmentCount says what a scan did with segments.
+type SegmentCount struct {
+	All      int // of the table
+	Skipped  int // left out whole, by time, series or values
+	Answered int // left out because ScanRequest.Answer took their statistics
 }
 
 // Tag is one tag value.
@@ -120,6 +142,8 @@ type Scan interface {
 	Units() []Unit
 	// Skipped counts the units that statistics left out.
 	Skipped() int
+	// Segments counts segments; of a store that has none, it is zero.
+	Segments() SegmentCount
 	Close()
 }
 

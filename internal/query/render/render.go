@@ -76,8 +76,7 @@ func Write(w io.Writer, f Format, rows *query.Rows) error {
 func cell(dst []byte, b *query.Batch, typ string, col, row int) (_ []byte, null bool) {
 	switch typ {
 	case query.TypeFloat, query.TypeInt, query.TypeTime, query.TypeText, query.TypeJSON:
-		v := b.Kind(col, row)
-		if v == query.Blob {
+		if b.MayBeBlob(col) && b.Kind(col, row) == query.Blob {
 			break
 		}
 		return b.AppendText(dst, col, row)

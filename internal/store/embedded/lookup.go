@@ -334,12 +334,8 @@ func (d *dedup) findRun(g *segment, seg *chunk.Segment, block int, key rowKey) (
 	if err != nil {
 		return chunk.Run{}, false, mayPass(err)
 	}
-	runs := head.Runs()
-	i := sort.Search(len(runs), func(i int) bool { return runs[i].Series >= key.series })
-	if i == len(runs) || runs[i].Series != key.series || key.time < runs[i].MinTime || key.time > runs[i].MaxTime {
-		return chunk.Run{}, false, nil
-	}
-	return runs[i], true, nil
+	run, ok := head.FindRun(key.series, key.time)
+	return run, ok, nil
 }
 
 // wantsLatest reports whether a part with these bounds may hold the latest row
@@ -387,12 +383,11 @@ func (d *dedup) latestInSegment(g *segment, seg *chunk.Segment) error {
 				}
 				continue
 			}
-			runs := head.Runs()
-			i := sort.Search(len(runs), func(i int) bool { return runs[i].Series >= ref })
-			if i == len(runs) || runs[i].Series != ref {
+			r, ok := head.LastRun(ref)
+			if !ok {
 				continue
 			}
-			if r := runs[i]; !l.found || r.MaxTime > l.time {
+			if !l.found || r.MaxTime > l.time {
 				d.noteRow(ref, l, r.MaxTime, place{g: g, part: b, row: r.Start + r.Rows - 1})
 			}
 			break // earlier blocks hold earlier rows

@@ -28,6 +28,7 @@ type scan struct {
 	lo, hi  telemetry.SeriesRef
 	units   []store.Unit
 	skipped int
+	counts  store.SegmentCount
 
 	// replaced holds, for keys that were overwritten, the newest frame that did:
 	// the rows of older frames, and of segments of older arrival, are gone.
@@ -115,11 +116,13 @@ func (sc *scan) pin() error {
 		if g.v.name.name != sc.name.name {
 			continue
 		}
+		sc.counts.All++
 		if g.maxTime >= sc.req.From && g.minTime < sc.req.To {
 			g.pins.Add(1)
 			sc.segs = append(sc.segs, g)
 		} else {
 			sc.skipped++
+			sc.counts.Skipped++
 		}
 	}
 	sc.max = telemetry.SeriesRef(sc.tn.series.count.Load())
@@ -150,6 +153,7 @@ func (sc *scan) TagNames() []string             { return sc.tags }
 func (sc *scan) MaxSeries() telemetry.SeriesRef { return sc.max }
 func (sc *scan) Units() []store.Unit            { return sc.units }
 func (sc *scan) Skipped() int                   { return sc.skipped }
+func (sc *scan) Segments() store.SegmentCount   { return sc.counts }
 
 // Series implements store.Scan.
 func (sc *scan) Series(ref telemetry.SeriesRef) store.SeriesInfo {
@@ -305,6 +309,16 @@ func (sc *scan) addSegment(g *segment) {
 		return
 	}
 	blocks := seg.Blocks()
+	if sc.answered(g, seg) {
+		sc.counts.Answered++
+		return
+	}
+	units := len(sc.units)
+	defer func() {
+		if len(sc.units) == units {
+			sc.counts.Skipped++
+		}
+	}()
 	first := 0
 	if sc.wanted != nil {
 		first = sort.Search(len(blocks), func(i int) bool { return blocks[i].MaxSeries >= sc.lo })
@@ -320,6 +334,30 @@ func (sc *scan) addSegment(g *segment) {
 		u.mayHide(g.arrival, b.MinSeries, b.MaxSeries, b.MinTime, b.MaxTime)
 		sc.units = append(sc.units, u)
 	}
+}
+
+// answered offers a segment to the request, where it wants all of its rows.
+func (sc *scan) answered(g *segment, seg *chunk.Segment) bool {
+	if sc.req.Answer == nil || sc.wanted != nil || len(sc.req.Ranges) > 0 || len(sc.tn.unknown) > 0 ||
+		g.minTime < sc.req.From || g.maxTime >= sc.req.To {
+		return false
+	}
+	m := seg.Meta()
+	whole := unit{sc: sc}
+	if whole.mayHide(g.arrival, m.MinSeries, m.MaxSeries, g.minTime, g.maxTime); whole.hides {
+		return false
+	}
+	return sc.req.Answer(store.Segment{
+		Rows: m.Rows, Units: m.Blocks, MinTime: m.MinTime, MaxTime: m.MaxTime,
+		Stats: func(column string) (store.ColumnStats, bool) {
+			c := g.v.table.ColumnIndex(column)
+			if c < 0 {
+				return store.ColumnStats{}, true // null throughout
+			}
+			t, ok := seg.Total(c)
+			return store.ColumnStats(t), ok
+		},
+	})
 }
 
 // inRanges reports whether a block may hold rows that meet all value ranges.

@@ -19,6 +19,22 @@ func boolBytes(b []bool) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
 }
 
+// The runs and statistics of package chunk have the fields of those of package
+// store, so that a query need not copy them for each block; the conversions here
+// would not compile if they differed.
+var (
+	_ = store.Run(chunk.Run{})
+	_ = store.ColumnStats(chunk.ColumnStats{})
+)
+
+func asStoreRuns(runs []chunk.Run) []store.Run {
+	return unsafe.Slice((*store.Run)(unsafe.Pointer(unsafe.SliceData(runs))), len(runs))
+}
+
+func asStoreStats(stats []chunk.ColumnStats) []store.ColumnStats {
+	return unsafe.Slice((*store.ColumnStats)(unsafe.Pointer(unsafe.SliceData(stats))), len(stats))
+}
+
 // unit is what units of frames and of segments share.
 type unit struct {
 	sc     *scan
@@ -213,12 +229,7 @@ func (u *segmentUnit) Runs() []store.Run {
 	if err != nil {
 		return nil // Read reports it
 	}
-	runs := head.Runs()
-	out := make([]store.Run, len(runs))
-	for i, r := range runs {
-		out[i] = store.Run(r)
-	}
-	return out
+	return asStoreRuns(head.Runs())
 }
 
 // RunStats implements store.Unit.
@@ -231,15 +242,7 @@ func (u *segmentUnit) RunStats(column string) []store.ColumnStats {
 	if err != nil {
 		return nil
 	}
-	stats := head.RunStats(c)
-	if stats == nil {
-		return nil
-	}
-	out := make([]store.ColumnStats, len(stats))
-	for i, st := range stats {
-		out[i] = store.ColumnStats(st)
-	}
-	return out
+	return asStoreStats(head.RunStats(c))
 }
 
 // Read implements store.Unit.

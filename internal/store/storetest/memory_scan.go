@@ -90,6 +90,7 @@ func (s *memScan) Series(ref telemetry.SeriesRef) store.SeriesInfo {
 func (s *memScan) MaxSeries() telemetry.SeriesRef { return telemetry.SeriesRef(len(s.info)) }
 func (s *memScan) Units() []store.Unit            { return s.units }
 func (s *memScan) Skipped() int                   { return 0 }
+func (s *memScan) Segments() store.SegmentCount   { return store.SegmentCount{} }
 func (s *memScan) Close()                         {}
 
 type memUnit struct {
