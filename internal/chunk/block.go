@@ -154,12 +154,12 @@ func (b *blockReader) open() error {
 
 func (b *blockReader) openHead(head []byte) error {
 	if b.s.opts.Sealer != nil {
-		var err error
-		b.sc.head, err = b.s.opts.Sealer.Open(b.sc.head[:0], head, b.s.place(uint32(b.i), blockHead).additional())
+		b.sc.place = b.s.place(uint32(b.i), blockHead).additional(b.sc.place[:0])
+		plain, err := b.s.opts.Sealer.Open(b.sc.head[:0], head, b.sc.place)
 		if err != nil {
 			return err
 		}
-		head = b.sc.head
+		b.sc.head, head = plain, plain
 	} else {
 		n := len(head) - 4
 		if n < 0 {

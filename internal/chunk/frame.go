@@ -26,12 +26,17 @@ type FrameSection struct {
 
 // FrameOptions say how frames are sealed.
 type FrameOptions struct {
-	Sealer   Sealer // nil: not sealed
+	Sealer Sealer // nil, and Keys nil: not sealed
+	// Keys finds the sealer of a key id, nil for one that is not known. It takes
+	// the place of Sealer for reading.
+	Keys     func(id uint32) Sealer
 	Identity []byte // additional data that ties the frame to its place, as tenant and commit
 }
 
-func (o FrameOptions) place(part, page uint32) place {
-	return place{sealer: o.Sealer, identity: o.Identity, kind: 'F', part: part, page: page}
+// additional is what ties a frame's sealed bytes to its place and its header.
+func (o FrameOptions) additional(header []byte) []byte {
+	b := make([]byte, 0, len(o.Identity)+1+len(header))
+	return append(append(append(b, o.Identity...), 'F'), header...)
 }
 
 // FrameMeta is what a reader knows of one section of a frame without decoding it.
@@ -50,10 +55,10 @@ type frameSection struct {
 }
 
 // Frame is a frame that was opened for reading. It is immutable and safe for
-// concurrent use; it refers to the bytes it was opened on.
+// concurrent use; it refers to the bytes it was opened on, or, where these are
+// sealed, holds a copy in clear.
 type Frame struct {
 	data  []byte
-	opts  FrameOptions
 	meta  []FrameMeta
 	parts []frameSection
 }
@@ -88,20 +93,29 @@ func OpenFrame(data []byte, o FrameOptions) (*Frame, error) {
 		return nil, damagedFrame("frame of %d bytes is cut off within its directory", len(data))
 	}
 	dir := data[frameHeader : frameHeader+int(length)]
+	if data[5]&featureSealed != 0 {
+		dir = data[frameHeader:] // which is all of it
+	}
 	sum := checksumFrame(data[:16], dir)
 	if sum != binary.LittleEndian.Uint32(data[16:]) {
 		return nil, damagedFrame("checksum mismatch of frame header and directory, bytes 0 to %d", frameHeader+len(dir))
 	}
-	if err := matchSealer("open frame", data[5]&featureSealed != 0, binary.LittleEndian.Uint32(data[8:]), o.Sealer); err != nil {
+	sealer, err := matchSealer("open frame", data[5]&featureSealed != 0, binary.LittleEndian.Uint32(data[8:]), o.Sealer, o.Keys)
+	if err != nil {
 		return nil, err
 	}
-	if o.Sealer != nil {
-		var err error
-		if dir, err = o.Sealer.Open(nil, dir, o.place(noPart, noPart).additional()); err != nil {
-			return nil, damagedFrame("frame directory does not open: %v", err)
+	if sealer != nil {
+		plain := make([]byte, frameHeader, len(data))
+		copy(plain, data)
+		if data, err = sealer.Open(plain, dir, o.additional(data[:16])); err != nil {
+			return nil, damagedFrame("frame does not open: %v", err)
 		}
+		if frameHeader+length > int64(len(data)) {
+			return nil, damagedFrame("frame of %d bytes is cut off within its directory", len(data))
+		}
+		dir = data[frameHeader : frameHeader+int(length)]
 	}
-	f := &Frame{data: data, opts: o}
+	f := &Frame{data: data}
 	r := reader{b: dir}
 	f.readDirectory(&r, frameHeader+int(length))
 	if err := r.end(); err != nil {
@@ -114,18 +128,24 @@ func checksumFrame(head, dir []byte) uint32 {
 	return crc32Update(checksum(head), dir)
 }
 
-// matchSealer refuses a sealer for clear bytes, none for sealed ones, and one of
-// another key.
-func matchSealer(op string, sealed bool, key uint32, s Sealer) error {
-	switch {
-	case sealed && s == nil:
-		return telemetry.Errorf(telemetry.CodeInvalid, op, "sealed with key %d, and no key was given", key)
-	case !sealed && s != nil:
-		return telemetry.Errorf(telemetry.CodeInvalid, op, "not sealed, and a key was given")
-	case sealed && s.KeyID() != key:
-		return telemetry.Errorf(telemetry.CodeInvalid, op, "sealed with key %d, and key %d was given", key, s.KeyID())
+// matchSealer returns the sealer of a key. It refuses one for clear bytes, none
+// for sealed ones, and one of another key.
+func matchSealer(op string, sealed bool, key uint32, s Sealer, keys func(uint32) Sealer) (Sealer, error) {
+	given := s != nil || keys != nil
+	if sealed && keys != nil {
+		if s = keys(key); s == nil {
+			return nil, telemetry.Errorf(telemetry.CodeDamaged, op, "sealed with key %d, which the key ring does not have", key)
+		}
 	}
-	return nil
+	switch {
+	case sealed && !given:
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "sealed with key %d, and no key was given", key)
+	case !sealed && given:
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "not sealed, and a key was given")
+	case sealed && s.KeyID() != key:
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "sealed with key %d, and key %d was given", key, s.KeyID())
+	}
+	return s, nil
 }
 
 func (f *Frame) readDirectory(r *reader, at int) {
@@ -252,7 +272,7 @@ func (d *frameReader) page(page int, name string, decode func([]byte) error) err
 	e := d.f.parts[d.section].pages[page]
 	at := d.offset(page)
 	d.bytes += int64(e.stored)
-	body, err := d.s.openPage(d.f.data[at:at+e.stored], e, d.f.opts.place(uint32(d.section), uint32(page)))
+	body, err := d.s.openPage(d.f.data[at:at+e.stored], e, place{})
 	if err == nil {
 		err = decode(body)
 	}

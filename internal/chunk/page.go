@@ -233,16 +233,16 @@ func newZstd(level zstd.EncoderLevel) *zstd.Encoder {
 type place struct {
 	sealer   Sealer
 	identity []byte
-	kind     byte // 'F' frame, 'S' segment
+	kind     byte // 'S' segment
 	part     uint32
 	page     uint32
 }
 
-func (p place) additional() []byte {
-	b := make([]byte, 0, len(p.identity)+9)
-	b = append(append(b, p.identity...), p.kind)
-	b = binary.LittleEndian.AppendUint32(b, p.part)
-	return binary.LittleEndian.AppendUint32(b, p.page)
+// additional appends the additional data to an empty dst, whose memory it uses.
+func (p place) additional(dst []byte) []byte {
+	dst = append(append(dst, p.identity...), p.kind)
+	dst = binary.LittleEndian.AppendUint32(dst, p.part)
+	return binary.LittleEndian.AppendUint32(dst, p.page)
 }
 
 // storePage turns the body at dst[from:] into its stored form in place and
@@ -260,7 +260,8 @@ func (s *scratch) storePage(dst []byte, from int, squeeze *zstd.Encoder, at plac
 	}
 	if at.sealer != nil {
 		s.sealed = append(s.sealed[:0], dst[from:]...)
-		dst = at.sealer.Seal(dst[:from], s.sealed, at.additional())
+		s.place = at.additional(s.place[:0])
+		dst = at.sealer.Seal(dst[:from], s.sealed, s.place)
 	}
 	e.stored = len(dst) - from
 	e.sum = checksum(dst[from:])
@@ -274,11 +275,12 @@ func (s *scratch) openPage(stored []byte, e entry, at place) ([]byte, error) {
 		return nil, errChecksum
 	}
 	if at.sealer != nil {
-		var err error
-		if s.sealed, err = at.sealer.Open(s.sealed[:0], stored, at.additional()); err != nil {
+		s.place = at.additional(s.place[:0])
+		plain, err := at.sealer.Open(s.sealed[:0], stored, s.place)
+		if err != nil {
 			return nil, err
 		}
-		stored = s.sealed
+		s.sealed, stored = plain, plain
 	}
 	if e.raw == 0 {
 		return stored, nil

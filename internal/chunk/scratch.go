@@ -20,6 +20,7 @@ type scratch struct {
 	dict     dictionary
 	squeezed []byte
 	sealed   []byte
+	place    []byte // additional data of the page at work
 	head     []byte
 	read     []byte
 	part     []byte

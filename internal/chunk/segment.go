@@ -12,8 +12,9 @@ import (
 
 // OpenOptions say how a segment is opened.
 type OpenOptions struct {
-	Name     string // names the file in errors
-	Sealer   Sealer
+	Name     string                 // names the file in errors
+	Sealer   Sealer                 // nil, and Keys nil: not sealed
+	Keys     func(id uint32) Sealer // as in FrameOptions
 	Identity []byte
 }
 
@@ -83,9 +84,11 @@ func OpenSegment(r io.ReaderAt, size int64, o OpenOptions) (*Segment, error) {
 	if string(trailer[20:]) != segmentEnd || checksum(trailer[:16]) != le.Uint32(trailer[16:]) {
 		return nil, s.damaged(op, "the trailer, bytes %d to %d, is damaged, or the file is cut off", size-segmentTrailer, size)
 	}
-	if err := matchSealer(op, head[5]&featureSealed != 0, le.Uint32(head[8:]), o.Sealer); err != nil {
+	sealer, err := matchSealer(op, head[5]&featureSealed != 0, le.Uint32(head[8:]), o.Sealer, o.Keys)
+	if err != nil {
 		return nil, err
 	}
+	s.opts.Sealer = sealer
 	offset, length := le.Uint64(trailer[:]), int64(le.Uint32(trailer[8:]))
 	if offset < segmentHeader || int64(offset) != size-segmentTrailer-length {
 		return nil, s.damaged(op, "the footer should stand at bytes %d to %d of %d", offset, offset+uint64(length), size)
@@ -98,9 +101,8 @@ func OpenSegment(r io.ReaderAt, size int64, o OpenOptions) (*Segment, error) {
 	if checksum(footer) != le.Uint32(trailer[12:]) {
 		return nil, s.damaged(op, "checksum mismatch of the footer, bytes %d to %d", offset, offset+uint64(length))
 	}
-	if o.Sealer != nil {
-		var err error
-		if footer, err = o.Sealer.Open(nil, footer, s.place(noPart, placeFooter).additional()); err != nil {
+	if sealer != nil {
+		if footer, err = s.opts.Sealer.Open(nil, footer, s.place(noPart, placeFooter).additional(nil)); err != nil {
 			return nil, s.damaged(op, "the footer does not open: %v", err)
 		}
 	}

@@ -238,7 +238,9 @@ func (w *SegmentWriter) flush() {
 	head := w.appendHead(s.head[:0], s)
 	head = append(append(head, s.dir...), stats...)
 	if w.opts.Sealer != nil {
-		head = w.opts.Sealer.Seal(nil, head, segmentPlace(w.opts.Sealer, w.opts.Identity, b.block, blockHead).additional())
+		b.s.place = segmentPlace(w.opts.Sealer, w.opts.Identity, b.block, blockHead).additional(b.s.place[:0])
+		b.s.sealed = w.opts.Sealer.Seal(b.s.sealed[:0], head, b.s.place)
+		head = b.s.sealed
 	} else {
 		head = binary.LittleEndian.AppendUint32(head, checksum(head))
 		s.head = head
@@ -404,7 +406,7 @@ func (w *SegmentWriter) Close() (SegmentMeta, error) {
 	}
 	f = appendTotals(f, w.totals)
 	if w.opts.Sealer != nil {
-		f = w.opts.Sealer.Seal(nil, f, segmentPlace(w.opts.Sealer, w.opts.Identity, noPart, placeFooter).additional())
+		f = w.opts.Sealer.Seal(nil, f, segmentPlace(w.opts.Sealer, w.opts.Identity, noPart, placeFooter).additional(nil))
 	}
 	trailer := binary.LittleEndian.AppendUint64(make([]byte, 0, segmentTrailer), uint64(w.meta.Bytes))
 	trailer = binary.LittleEndian.AppendUint32(trailer, uint32(len(f)))

@@ -31,7 +31,7 @@ func (c *compaction) carry(frames []*frame) error {
 	if rows > min(carryTables*s.opt.CarryRows, s.compactRows(c.tn)/2) {
 		return nil
 	}
-	f := &frame{id: c.arrival + 1, created: oldest, minTime: maxTime, maxTime: minTime}
+	f := &frame{id: c.arrival + 1, created: oldest, minTime: maxTime, maxTime: minTime, tag: s.newTag()}
 	var secs []chunk.FrameSection
 	for _, v := range small {
 		f.rows += c.rowsOf(v)
@@ -40,8 +40,11 @@ func (c *compaction) carry(frames []*frame) error {
 	if f.rows == 0 {
 		return nil
 	}
-	var err error
-	if c.carriedData, err = chunk.AppendFrame(nil, secs, chunk.FrameOptions{}); err != nil {
+	o, err := s.frameOptions(c.tn, f)
+	if err != nil {
+		return err
+	}
+	if c.carriedData, err = chunk.AppendFrame(nil, secs, o); err != nil {
 		return fmt.Errorf("carry rows of small tables: %w", err)
 	}
 	f.size = len(c.carriedData)

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql/driver"
 	"slices"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -64,9 +65,11 @@ func (st *staged) write() (done []func(), err error) {
 			})
 		}
 		if f := p.frame; f != nil {
+			f.number = st.nextNumber(i)
 			if err := s.insertFrame(p.tn, f, p.data); err != nil {
 				return nil, err
 			}
+			done = append(done, func() { p.tn.number = f.number })
 		}
 		if p.quarantine != nil {
 			f, err := s.saveQuarantine(p.tn, p.quarantine)
@@ -90,6 +93,18 @@ func (st *staged) write() (done []func(), err error) {
 	return append(done, f), nil
 }
 
+// nextNumber numbers the frames of a tenant in the order of commits.
+func (st *staged) nextNumber(part int) int64 {
+	tn := st.parts[part].tn
+	n := tn.number + 1
+	for i := range st.parts[:part] {
+		if st.parts[i].tn == tn && st.parts[i].frame != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // insertFrame enters a frame, in a transaction.
 func (s *Store) insertFrame(tn *tenant, f *frame, data []byte) error {
 	var replaced []byte
@@ -97,8 +112,7 @@ func (s *Store) insertFrame(tn *tenant, f *frame, data []byte) error {
 		replaced = appendReplaced(nil, f.replaced)
 	}
 	// The data has checksums of its own.
-	return s.w.exec("INSERT INTO frames (id, tenant, created, rows, min_time, max_time, replaced, crc, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		append(sealed(f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced), data)...)
+	return s.insertRow(framesTable, tn, []driver.Value{f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced, f.number, f.tag}, data)
 }
 
 // committed moves the rows of a durable commit from staged to level 0.
@@ -160,8 +174,7 @@ func (s *Store) saveSeries(tn *tenant, n uint32) error {
 	if len(data) > 16<<10 {
 		data = s.zenc.EncodeAll(data[1:], append(make([]byte, 0, len(data)/3), seriesZstd))
 	}
-	return s.w.exec("INSERT INTO series (tenant, first, count, size, data, crc) VALUES (?, ?, ?, ?, ?, ?)",
-		sealed(tn.id, int64(tn.saved), int64(n-tn.saved), int64(len(data)), data)...)
+	return s.insertRow(seriesTable, tn, []driver.Value{tn.id, int64(tn.saved), int64(n - tn.saved), int64(len(data)), data})
 }
 
 // doomedPerCommit frames that segments have replaced are deleted in each commit:

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
@@ -347,22 +346,21 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 	if s.w == nil {
 		return errClosed("compact")
 	}
+	m := c.tn.manifest
+	m.raise(frames, c.carried)
 	err := s.w.transaction(func() error {
 		for _, g := range c.out {
-			err := s.w.exec("INSERT INTO segments (id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, pack, start, replaced, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-				sealed(g.row(encodeReplacedBy(g.replaced))...)...)
-			if err != nil {
+			if err := s.insertSegment(&m, g); err != nil {
 				return err
 			}
 		}
 		for _, g := range segs {
-			if err := s.w.exec("DELETE FROM segments WHERE id = ?", g.id); err != nil {
+			if err := s.deleteSegment(&m, g); err != nil {
 				return err
 			}
 		}
 		if g := c.heir; g != nil {
-			replaced := encodeReplacedBy(c.inherited)
-			if err := s.w.exec("UPDATE segments SET replaced = ?, crc = ? WHERE id = ?", replaced, int64(rowSum(g.row(replaced))), g.id); err != nil {
+			if err := s.updateSegment(&m, g, encodeReplacedBy(c.inherited)); err != nil {
 				return err
 			}
 		}
@@ -371,19 +369,13 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 				return err
 			}
 		}
-		if len(frames) > 0 {
-			crc := rowSum([]driver.Value{c.tn.id, string(c.tn.name), c.arrival})
-			return s.w.exec("UPDATE tenants SET floor = ?, crc = ? WHERE id = ?", c.arrival, int64(crc), c.tn.id)
-		}
-		return nil
+		return s.saveManifest(c.tn, &m)
 	})
 	if err != nil {
 		return err
 	}
-	if len(frames) > 0 {
-		c.tn.floor = c.arrival
-		s.doomed = append(s.doomed, frames...)
-	}
+	c.tn.manifest = m
+	s.doomed = append(s.doomed, frames...)
 	c.publish(len(frames), segs)
 	s.recent.drop(frames)
 	return nil

@@ -39,11 +39,6 @@ func rowSum(values []driver.Value) uint32 {
 	return sum
 }
 
-// sealed appends the checksum of a row's values to them.
-func sealed(values ...driver.Value) []driver.Value {
-	return append(values, int64(rowSum(values)))
-}
-
 // intact checks a row that ends with its checksum.
 func intact(row []driver.Value) bool {
 	last := len(row) - 1

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql/driver"
 	"encoding/binary"
 	"math/bits"
 	"slices"
@@ -309,7 +310,7 @@ func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 	}
 	l.mu.Unlock()
 	for i, key := range unsaved {
-		if err := s.w.exec("INSERT INTO sessions (id, key, crc) VALUES (?, ?, ?)", sealed(int64(ids[i]), key)...); err != nil {
+		if err := s.insertRow(sessionsTable, nil, []driver.Value{int64(ids[i]), key}); err != nil {
 			return nil, err
 		}
 	}
@@ -318,7 +319,7 @@ func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 			return nil, err
 		}
 	}
-	if err := s.w.exec("INSERT INTO ledger (id, data, crc) VALUES (?, ?, ?)", sealed(l.nextRow, ops)...); err != nil {
+	if err := s.insertRow(ledgerTable, nil, []driver.Value{l.nextRow, ops}); err != nil {
 		return nil, err
 	}
 	return func() {
@@ -360,7 +361,7 @@ func (s *Store) snapshotLedger() error {
 		if err := s.w.exec("DELETE FROM ledger WHERE id < ?", l.nextRow); err != nil {
 			return err
 		}
-		return s.w.exec("INSERT INTO ledger (id, data, crc) VALUES (?, ?, ?)", sealed(l.nextRow, snap)...)
+		return s.insertRow(ledgerTable, nil, []driver.Value{l.nextRow, snap})
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ type frame struct {
 	// overwritten by this frame (IdentityTime).
 	replaced []rowKey
 
+	number int64  // in the order of commits, without gaps; 0 for a carried one
+	tag    []byte // random, of a sealed store: ties the data to the row
+
 	pins atomic.Int32 // scans and look-ups that read it
 
 	mu     sync.Mutex
@@ -142,7 +145,7 @@ func (s *Store) frameBytes(f *frame) ([]byte, error) {
 
 // openFrameBytes checks the bytes of a frame; f.mu is held.
 func (s *Store) openFrameBytes(f *frame, data []byte) (*chunk.Frame, error) {
-	fr, err := chunk.OpenFrame(data, chunk.FrameOptions{})
+	fr, err := chunk.OpenFrame(data, chunk.FrameOptions{Keys: s.chunkKeys(), Identity: f.tag})
 	if err != nil {
 		f.broken = telemetry.Errorf(telemetry.CodeDamaged, "read frame", "frame %d in catalog.db: %v", f.id, err)
 		s.damaged(f.broken)

@@ -49,13 +49,14 @@ func (s *Store) load(ctx context.Context) error {
 
 func (s *Store) loadTenants() error {
 	all := map[telemetry.Tenant]*tenant{}
-	err := s.w.query("SELECT id, name, floor, crc FROM tenants", func(row []driver.Value) error {
-		if !intact(row) {
+	err := s.eachRow(s.w, tenantsTable, "", "", func(r *catalogRow) error {
+		row := r.v
+		if !r.intact {
 			return damagedRow("tenants", asInt(row[0])) // without the floor, no row of it can be told from a void one
 		}
 		tn := newTenant(asInt(row[0]), telemetry.Tenant(asText(row[1])))
-		tn.persisted, tn.floor = true, asInt(row[2])
-		s.nextFrame = max(s.nextFrame, nextFrameAfter(tn.floor))
+		tn.persisted, tn.manifest = true, readManifest(row)
+		s.nextFrame = max(s.nextFrame, nextFrameAfter(tn.manifest.floor))
 		all[tn.name] = tn
 		return nil
 	})
@@ -67,8 +68,9 @@ func (s *Store) loadTenants() error {
 func nextFrameAfter(id int64) int64 { return (id/frameStep + 1) * frameStep }
 
 func (s *Store) loadTables() error {
-	return s.w.query("SELECT id, tenant, name, version, series_group, recorded, definition, document, crc FROM tables ORDER BY id", func(row []driver.Value) error {
-		if id := asInt(row[0]); !intact(row) {
+	return s.eachRow(s.w, tablesTable, "ORDER BY id", "", func(r *catalogRow) error {
+		row := r.v
+		if id := asInt(row[0]); !r.intact {
 			lost := &lostTable{name: asText(row[2]), err: damagedRow("tables", id)}
 			s.damaged(lost.err)
 			if id > 0 && id < 1<<31 {
@@ -101,9 +103,10 @@ func (s *Store) loadTables() error {
 }
 
 func (s *Store) loadSeries() error {
-	err := s.w.query("SELECT tenant, first, count, size, data, crc, id FROM series ORDER BY tenant, first", func(row []driver.Value) error {
-		if !intact(row[:6]) {
-			s.lostSeries = append(s.lostSeries, damagedRow("series", asInt(row[6])))
+	err := s.eachRow(s.w, seriesTable, "ORDER BY tenant, first", "id", func(r *catalogRow) error {
+		row := r.v
+		if !r.intact {
+			s.lostSeries = append(s.lostSeries, damagedRow("series", asInt(r.extra[0])))
 			s.damaged(s.lostSeries[len(s.lostSeries)-1])
 			return nil
 		}
@@ -160,8 +163,9 @@ func (s *Store) keepLostGroups() {
 }
 
 func (s *Store) loadQuarantine() error {
-	err := s.w.query("SELECT name, value, crc FROM counters", func(row []driver.Value) error {
-		if !intact(row) {
+	err := s.eachRow(s.w, countersTable, "", "", func(r *catalogRow) error {
+		row := r.v
+		if !r.intact {
 			// The next commit that needs it writes it again.
 			s.damaged(telemetry.Errorf(telemetry.CodeDamaged, "load catalog", "row %q of table counters in %s fails its checksum", asText(row[0]), catalogFile))
 		} else if asText(row[0]) == "quarantine" {
@@ -173,8 +177,9 @@ func (s *Store) loadQuarantine() error {
 		return err
 	}
 	var lost []lostRow
-	err = s.w.query("SELECT id, tenant, last, count, size, crc FROM quarantine ORDER BY id", func(row []driver.Value) error {
-		if id := asInt(row[0]); !intact(row) {
+	err = s.eachRow(s.w, quarantineTable, "ORDER BY id", "", func(r *catalogRow) error {
+		row := r.v
+		if id := asInt(row[0]); !r.intact {
 			s.damaged(damagedRow("quarantine", id))
 			s.nextQuarantine = max(s.nextQuarantine, id+quarantineChunkRecords)
 			lost = append(lost, lostRow{table: "quarantine", id: id})
@@ -210,10 +215,11 @@ func (s *Store) loadQuarantine() error {
 func (s *Store) loadLedger() error {
 	l := s.ledger
 	var lost []lostRow
-	err := s.w.query("SELECT id, key, crc FROM sessions", func(row []driver.Value) error {
-		if !intact(row) {
+	err := s.eachRow(s.w, sessionsTable, "", "", func(r *catalogRow) error {
+		row := r.v
+		if !r.intact {
 			s.damaged(damagedRow("sessions", asInt(row[0])))
-			lost = append(lost, lostRow{"sessions", asInt(row[0]), asBytes(row[1])})
+			lost = append(lost, lostRow{"sessions", asInt(row[0]), r.evidence(1)})
 			return nil
 		}
 		id := telemetry.SessionID(asInt(row[0]))
@@ -224,20 +230,20 @@ func (s *Store) loadLedger() error {
 	if err != nil {
 		return err
 	}
-	err = s.w.query("SELECT id, data, crc FROM ledger ORDER BY id", func(row []driver.Value) error {
-		data := asBytes(row[1])
+	err = s.eachRow(s.w, ledgerTable, "ORDER BY id", "", func(r *catalogRow) error {
+		row, data := r.v, asBytes(r.v[1])
 		l.nextRow = max(l.nextRow, asInt(row[0])+1)
 		l.logRows++
 		l.logBytes += int64(len(data))
 		if len(data) > 0 && data[0] == ledgerSnapshot {
 			l.logRows, l.logBytes, l.snapshotBytes = 1, 0, int64(len(data))
 		}
-		if !intact(row) {
+		if !r.intact {
 			// It may have dropped entries of the rows before it. An entry that
 			// stays would make a new message a redelivery, and lose it; without
 			// entries a redelivery is stored again. In doubt, store.
 			s.damaged(damagedRow("ledger", asInt(row[0])))
-			lost = append(lost, lostRow{"ledger", asInt(row[0]), data})
+			lost = append(lost, lostRow{"ledger", asInt(row[0]), r.evidence(1)})
 			clear(l.sessions)
 			l.entries = 0
 			return nil
@@ -292,21 +298,22 @@ func (s *Store) forgetSessions() error {
 
 func (s *Store) loadFrames() error {
 	var dead []*frame
-	err := s.w.query("SELECT id, tenant, created, rows, min_time, max_time, replaced, crc, length(data) FROM frames ORDER BY id", func(row []driver.Value) error {
+	err := s.eachRow(s.w, framesTable, "ORDER BY id", "length(data)", func(r *catalogRow) error {
+		row := r.v
 		f := &frame{
 			id: asInt(row[0]), created: asInt(row[2]), rows: int(asInt(row[3])), minTime: asInt(row[4]), maxTime: asInt(row[5]),
-			replaced: decodeReplaced(asBytes(row[6])), size: int(asInt(row[8])),
+			replaced: decodeReplaced(asBytes(row[6])), size: int(asInt(r.extra[0])), number: asInt(row[7]), tag: asBytes(row[8]),
 		}
 		s.nextFrame = max(s.nextFrame, nextFrameAfter(f.id))
 		tn := s.tenantByID(asInt(row[1]))
-		if !intact(row[:8]) {
+		if !r.intact {
 			// Every scan says so until a compaction sets it aside.
 			tn = s.tenantOrAny(asInt(row[1]))
 			f.minTime, f.maxTime, f.replaced, f.rows = minTime, maxTime, nil, 0
 			f.broken = damagedRow("frames", f.id)
 			s.damaged(f.broken)
 		}
-		if tn == nil || f.id <= tn.floor {
+		if tn == nil || f.id <= tn.manifest.floor {
 			dead = append(dead, f)
 			return nil
 		}
@@ -318,6 +325,9 @@ func (s *Store) loadFrames() error {
 		return nil
 	})
 	s.doomed = dead
+	for _, tn := range *s.tenants.Load() {
+		s.checkFrames(tn)
+	}
 	return err
 }
 

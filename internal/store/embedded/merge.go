@@ -417,17 +417,19 @@ func (s *Store) forgetReplaced(tn *tenant, holders []*segment) error {
 	if s.w == nil {
 		return errClosed("compact")
 	}
+	m := tn.manifest
 	err := s.w.transaction(func() error {
 		for _, g := range holders {
-			if err := s.w.exec("UPDATE segments SET replaced = NULL, crc = ? WHERE id = ?", int64(rowSum(g.row(nil))), g.id); err != nil {
+			if err := s.updateSegment(&m, g, nil); err != nil {
 				return err
 			}
 		}
-		return nil
+		return s.saveManifest(tn, &m)
 	})
 	if err != nil {
 		return err
 	}
+	tn.manifest = m
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range holders {

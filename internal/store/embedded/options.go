@@ -3,6 +3,8 @@ package embedded
 import (
 	"log/slog"
 	"time"
+
+	"github.com/weir-telemetry/weir/internal/seal"
 )
 
 // Options configure a store. The zero value of every field but Dir is a
@@ -17,6 +19,10 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock of ages and creation times; nil is time.Now.
 	Now func() time.Time
+
+	// Sealing is how the store's keys are unlocked; nil leaves it in clear. What a
+	// store is made as it stays.
+	Sealing *seal.Credentials
 
 	// MaxSeries is the series budget of each tenant. Default 10,000,000.
 	MaxSeries int

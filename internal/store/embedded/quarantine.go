@@ -38,6 +38,11 @@ type quarantineChunk struct {
 	size        int64
 }
 
+// row is the chunk as the catalog holds it.
+func (c *quarantineChunk) row(tn *tenant) []driver.Value {
+	return []driver.Value{c.first, tn.id, c.last, int64(c.count), c.size}
+}
+
 func quarantineSize(q *telemetry.Quarantined) int64 {
 	return int64(64 + len(q.Payload) + len(q.Topic) + len(q.Source) + len(q.Detail) + len(q.Pointer) + len(q.Schema))
 }
@@ -210,16 +215,17 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 	base := s.nextQuarantine
 	for i, c := range st.chunks {
 		c.first, c.last = c.first+base, c.last+base
-		err := s.w.exec("INSERT INTO quarantine (id, tenant, last, count, size, crc, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			append(sealed(c.first, tn.id, c.last, int64(c.count), c.size), st.data[i])...)
+		data, err := s.sealQuarantine(tn, c.first, st.data[i])
+		if err == nil {
+			err = s.insertRow(quarantineTable, tn, c.row(tn), data)
+		}
 		if err != nil {
 			return nil, err
 		}
 		chunks = append(chunks, c)
 	}
 	if st.ids > 0 {
-		err := s.w.exec("INSERT OR REPLACE INTO counters (name, value, crc) VALUES (?, ?, ?)", sealed("quarantine", base+st.ids)...)
-		if err != nil {
+		if err := s.insertRow(countersTable, nil, []driver.Value{"quarantine", base + st.ids}); err != nil {
 			return nil, err
 		}
 	}
@@ -263,7 +269,7 @@ func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64) ([]qu
 		if out == nil {
 			out = append(make([]quarantineChunk, 0, len(chunks)+1), chunks[:i]...)
 		}
-		records, err := s.quarantineChunk(s.w, c)
+		records, err := s.quarantineChunk(s.w, tn, c)
 		if telemetry.CodeOf(err) == telemetry.CodeDamaged {
 			s.damaged(err) // its records are not listed any more; a commit must not fail for them
 			out = append(out, c)
@@ -286,9 +292,10 @@ func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64) ([]qu
 		for i := range records {
 			c.size += quarantineSize(&records[i])
 		}
-		crc := rowSum([]driver.Value{c.first, tn.id, c.last, int64(c.count), c.size})
-		err = s.w.exec("UPDATE quarantine SET count = ?, size = ?, crc = ?, data = ? WHERE id = ?",
-			int64(c.count), c.size, int64(crc), s.encodeQuarantine(records, c.first), c.first)
+		data, err := s.sealQuarantine(tn, c.first, s.encodeQuarantine(records, c.first))
+		if err == nil {
+			err = s.updateRow(quarantineTable, tn, c.row(tn), data)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -301,7 +308,7 @@ func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64) ([]qu
 }
 
 // quarantineChunk reads the records of a chunk.
-func (s *Store) quarantineChunk(c *conn, ch quarantineChunk) ([]telemetry.Quarantined, error) {
+func (s *Store) quarantineChunk(c *conn, tn *tenant, ch quarantineChunk) ([]telemetry.Quarantined, error) {
 	var data []byte
 	err := c.query("SELECT data FROM quarantine WHERE id = ?", func(row []driver.Value) error {
 		data = asBytes(row[0])
@@ -309,6 +316,9 @@ func (s *Store) quarantineChunk(c *conn, ch quarantineChunk) ([]telemetry.Quaran
 	}, ch.first)
 	if err != nil || data == nil {
 		return nil, err // deleted meanwhile
+	}
+	if data, err = s.openQuarantine(tn, ch.first, data); err != nil {
+		return nil, err
 	}
 	return s.decodeQuarantine(data, ch.first)
 }
@@ -335,7 +345,7 @@ func (s *Store) Quarantined(ctx context.Context, name telemetry.Tenant, f store.
 		}
 		var records []telemetry.Quarantined
 		err := s.read(func(c *conn) (err error) {
-			records, err = s.quarantineChunk(c, chunks[i])
+			records, err = s.quarantineChunk(c, tn, chunks[i])
 			return err
 		})
 		if telemetry.CodeOf(err) == telemetry.CodeDamaged {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -33,6 +34,9 @@ type segment struct {
 	// in older segments, and whether a merge found it damaged.
 	replaced    []replacedKey
 	unmergeable bool
+
+	tag []byte   // random, of a sealed store: ties the file to its row
+	mac [16]byte // of the row as it stands in the catalog; guarded by Store.wmu
 
 	pins    atomic.Int32 // scans and look-ups that read it
 	removed atomic.Bool  // no longer in the catalog: the file goes when pins are 0
@@ -94,7 +98,7 @@ func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 	if g.pack != nil {
 		r, size = io.NewSectionReader(file, g.start, g.size), min(g.size, max(0, size-g.start))
 	}
-	seg, err := chunk.OpenSegment(r, size, chunk.OpenOptions{Name: s.where(g)})
+	seg, err := chunk.OpenSegment(r, size, chunk.OpenOptions{Name: s.where(g), Keys: s.chunkKeys(), Identity: g.tag})
 	if err == nil {
 		err = checkSegment(g, seg, s.where(g))
 	}
@@ -160,14 +164,15 @@ func (s *Store) removeSegment(g *segment) {
 // loadSegments reads the list of segments and removes files that it does not
 // name: what a crash left of a compaction that was under way.
 func (s *Store) loadSegments() error {
-	known, damaged := map[string]bool{}, false
-	packs := map[int64]*pack{}
-	err := s.w.query("SELECT id, tenant, table_id, partition, arrival, created, rows, size, min_time, max_time, pack, start, replaced, crc FROM segments ORDER BY arrival, id", func(row []driver.Value) error {
+	known, damaged := map[string]bool{}, 0
+	found, packs := map[*tenant]manifest{}, map[int64]*pack{}
+	err := s.eachRow(s.w, segmentsTable, "ORDER BY id", "", func(r *catalogRow) error {
+		row := r.v
 		id, in := asInt(row[0]), asInt(row[10])
 		known[filepath.Base(s.segmentPath(id))] = true
 		s.nextSegment.Store(max(s.nextSegment.Load(), id+1))
-		if !intact(row) {
-			damaged = true
+		if !r.intact {
+			damaged++
 			s.loseSegment(s.tenantOrAny(asInt(row[1])), s.segmentPath(id), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", id)})
 			return nil
 		}
@@ -175,7 +180,7 @@ func (s *Store) loadSegments() error {
 			id: id, tn: s.tenantByID(asInt(row[1])), v: s.versions[uint32(asInt(row[2]))],
 			partition: asInt(row[3]), arrival: asInt(row[4]), created: asInt(row[5]),
 			rows: asInt(row[6]), size: asInt(row[7]), minTime: asInt(row[8]), maxTime: asInt(row[9]),
-			start: asInt(row[11]), replaced: decodeReplacedBy(asBytes(row[12])),
+			start: asInt(row[11]), replaced: decodeReplacedBy(asBytes(row[12])), tag: asBytes(row[13]),
 		}
 		if in != 0 {
 			if packs[in] == nil {
@@ -189,6 +194,10 @@ func (s *Store) loadSegments() error {
 		if g.tn == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no tenant", g.id)
 		}
+		g.mac = rowMAC(row)
+		seen := found[g.tn]
+		seen.add(g)
+		found[g.tn] = seen
 		if id := uint32(asInt(row[2])); g.v == nil {
 			s.nextTable = max(s.nextTable, id+1)
 			if s.lostTables[id] == nil {
@@ -204,10 +213,17 @@ func (s *Store) loadSegments() error {
 		g.tn.segs = append(g.tn.segs, g)
 		return nil
 	})
-	if err != nil || s.opt.ReadOnly {
+	if err != nil {
 		return err
 	}
-	return s.removeOrphans(known, damaged)
+	for _, tn := range *s.tenants.Load() {
+		sort.SliceStable(tn.segs, func(i, j int) bool { return tn.segs[i].arrival < tn.segs[j].arrival })
+		s.checkSegments(tn, found[tn], damaged)
+	}
+	if s.opt.ReadOnly {
+		return nil
+	}
+	return s.removeOrphans(known, damaged > 0)
 }
 
 // removeOrphans removes the files of segments and packs that are not known. Packs
@@ -239,7 +255,7 @@ func (s *Store) removeOrphans(known map[string]bool, damaged bool) error {
 	return nil
 }
 
-// row is the segment as the catalog holds it, without the checksum.
+// row is the segment as the catalog holds it.
 func (g *segment) row(replaced []byte) []driver.Value {
-	return []driver.Value{g.id, g.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, g.packID(), g.start, replaced}
+	return []driver.Value{g.id, g.tn.id, int64(g.v.id), g.partition, g.arrival, g.created, g.rows, g.size, g.minTime, g.maxTime, g.packID(), g.start, replaced, g.tag}
 }

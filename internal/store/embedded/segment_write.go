@@ -166,9 +166,14 @@ func (w *segmentsWriter) segment(p int64) (*openSegment, error) {
 	}
 	s := w.c.s
 	id := s.nextSegment.Add(1) - 1
-	g := &segment{id: id, tn: w.c.tn, v: w.v, partition: p, arrival: w.c.arrival, created: s.opt.Now().UnixNano()}
+	g := &segment{id: id, tn: w.c.tn, v: w.v, partition: p, arrival: w.c.arrival, created: s.opt.Now().UnixNano(), tag: s.newTag()}
+	so := chunk.SegmentOptions{Arrivals: w.arrivals, Identity: g.tag}
+	var err error
+	if so.Sealer, err = s.sealer(w.c.tn); err != nil {
+		return nil, err
+	}
 	out := &output{s: s, id: id}
-	o := &openSegment{g: g, out: out, w: chunk.NewSegmentWriter(out, w.v.id, w.v.table, chunk.SegmentOptions{Arrivals: w.arrivals})}
+	o := &openSegment{g: g, out: out, w: chunk.NewSegmentWriter(out, w.v.id, w.v.table, so)}
 	if w.open == nil {
 		w.open = map[int64]*openSegment{}
 	}

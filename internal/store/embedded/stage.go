@@ -186,7 +186,7 @@ func checkSection(sec *telemetry.Section, series uint32) error {
 
 // encodeFrame encodes what is not a duplicate.
 func (s *Store) encodeFrame(part *stagedPart, d *dedup) error {
-	f := &frame{id: s.nextFrame, created: s.opt.Now().UnixNano(), minTime: maxTime, maxTime: minTime, replaced: d.replaced}
+	f := &frame{id: s.nextFrame, created: s.opt.Now().UnixNano(), minTime: maxTime, maxTime: minTime, replaced: d.replaced, tag: s.newTag()}
 	secs := make([]chunk.FrameSection, 0, len(d.secs))
 	for i := range d.secs {
 		ds := &d.secs[i]
@@ -207,8 +207,11 @@ func (s *Store) encodeFrame(part *stagedPart, d *dedup) error {
 	if f.rows == 0 {
 		return nil
 	}
-	var err error
-	s.encodeBuf, err = chunk.AppendFrame(s.encodeBuf[:0], secs, chunk.FrameOptions{})
+	o, err := s.frameOptions(part.tn, f)
+	if err != nil {
+		return err
+	}
+	s.encodeBuf, err = chunk.AppendFrame(s.encodeBuf[:0], secs, o)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/weir-telemetry/weir/internal/chunk"
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -19,6 +20,7 @@ import (
 type Store struct {
 	opt  Options
 	lock *os.File
+	ring *seal.Ring // nil: nothing is sealed
 
 	tenants atomic.Pointer[map[telemetry.Tenant]*tenant]
 	// lastTenant is the tenant that Series was last asked for.
@@ -114,6 +116,9 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 
 func (s *Store) open(ctx context.Context) (err error) {
 	dir := s.opt.Dir
+	if err := checkSealing(s.opt); err != nil {
+		return err
+	}
 	if !s.opt.ReadOnly {
 		if err := os.MkdirAll(filepath.Join(dir, segmentDir), 0o700); err != nil {
 			return fmt.Errorf("create data directory: %w", err)
@@ -127,6 +132,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.zenc, s.zdec, err = newCodecs(); err != nil {
 		return fmt.Errorf("make compressor: %w", err)
 	}
+	if err := s.openRing(); err != nil {
+		return err
+	}
 	if s.opt.ReadOnly {
 		s.w, err = s.openReader()
 	} else {
@@ -138,10 +146,12 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.opt.ReadOnly {
 		var v int64
 		if v, err = catalogVersion(s.w); err == nil {
-			err = readableAsItIs(v)
+			err = errors.Join(s.checkCatalogSealing(), readableAsItIs(v))
 		}
-	} else if err = prepareCatalog(ctx, s.w, s.opt); err == nil {
-		err = errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+	} else if err = s.checkCatalogSealing(); err == nil {
+		if err = prepareCatalog(ctx, s.w, s.opt, s.ring != nil); err == nil {
+			err = errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.catalogPath(), err)

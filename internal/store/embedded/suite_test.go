@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/store/storetest"
 )
@@ -32,14 +33,22 @@ func (c *compacting) Compact(ctx context.Context) error {
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(tb testing.TB, c storetest.Config) store.Store {
-		tb.Helper()
-		s, err := Open(context.Background(), Options{
-			Dir: c.Dir, MaxSeries: c.MaxSeries, ManualCompaction: true, CarryRows: 5, MergeFanIn: 2,
-		})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return &compacting{Store: s, calls: 2}
+	storetest.Run(t, func(tb testing.TB, c storetest.Config) store.Store { return suiteStore(tb, c, nil) })
+}
+
+// TestASealedStore is the same suite, with everything encrypted.
+func TestASealedStore(t *testing.T) {
+	keys := seal.Holding(seal.NewMaster())
+	storetest.Run(t, func(tb testing.TB, c storetest.Config) store.Store { return suiteStore(tb, c, keys) })
+}
+
+func suiteStore(tb testing.TB, c storetest.Config, keys *seal.Credentials) store.Store {
+	tb.Helper()
+	s, err := Open(context.Background(), Options{
+		Dir: c.Dir, MaxSeries: c.MaxSeries, ManualCompaction: true, CarryRows: 5, MergeFanIn: 2, Sealing: keys,
 	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &compacting{Store: s, calls: 2}
 }

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"database/sql/driver"
 	"encoding/json"
 	"slices"
 	"sort"
@@ -25,9 +26,11 @@ type tenant struct {
 	series *seriesIndex
 	// saved counts the series that are durable; guarded by Store.wmu.
 	saved  uint32
-	blocks int   // rows of the catalog that hold them; guarded by Store.wmu
-	joined int   // blocks after they were last joined; guarded by Store.wmu
-	floor  int64 // frames up to this id are replaced by segments; guarded by Store.wmu
+	blocks int // rows of the catalog that hold them; guarded by Store.wmu
+	joined int // blocks after they were last joined; guarded by Store.wmu
+
+	manifest manifest // guarded by Store.wmu
+	number   int64    // of the newest frame; guarded by Store.wmu
 
 	mu     sync.Mutex // guards names and adding to byPtr
 	names  map[string]*tableName
@@ -176,7 +179,7 @@ func (s *Store) saveTenant(tn *tenant) error {
 	if tn.persisted {
 		return nil
 	}
-	return s.w.exec("INSERT INTO tenants (id, name, floor, crc) VALUES (?, ?, ?, ?)", sealed(tn.id, string(tn.name), int64(0))...)
+	return s.insertRow(tenantsTable, nil, tn.row(&manifest{}))
 }
 
 // PutTable implements store.Store.
@@ -215,8 +218,7 @@ func (s *Store) PutTable(_ context.Context, name telemetry.Tenant, t *telemetry.
 		if err := s.saveTenant(tn); err != nil {
 			return err
 		}
-		return s.w.exec("INSERT INTO tables (id, tenant, name, version, series_group, recorded, definition, document, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			sealed(int64(id), tn.id, t.Name, int64(t.Version), int64(group.id), now, def, notNil(document))...)
+		return s.insertRow(tablesTable, tn, []driver.Value{int64(id), tn.id, t.Name, int64(t.Version), int64(group.id), now, def, notNil(document)})
 	})
 	if err != nil {
 		return s.failed("record table", err)

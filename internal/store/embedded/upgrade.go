@@ -126,7 +126,11 @@ func (step *upgradeStep) run(ctx context.Context, u *upgrader) error {
 				return err
 			}
 		}
-		return u.c.exec(fmt.Sprintf("PRAGMA user_version=%d", step.from+1))
+		_, sealed, err := catalogState(u.c)
+		if err != nil {
+			return err
+		}
+		return setCatalogVersion(u.c, step.from+1, sealed)
 	})
 }
 
