@@ -18,6 +18,8 @@ type Options struct {
 	Now func() time.Time
 	// SQLiteOnly sends every statement to SQLite: tests compare the paths.
 	SQLiteOnly bool
+	// RawOnly answers from readings alone, not from rollups: tests compare.
+	RawOnly bool
 }
 
 // Engine runs statements over a store. It is safe for concurrent use.
@@ -105,6 +107,7 @@ func (q *queryRun) plan() (*plan, error) {
 
 func (q *queryRun) runPlan(p *plan) (*Rows, error) {
 	x := newExecution(p, q.engine.opts.MemoryLimit)
+	x.rawOnly = q.engine.opts.RawOnly
 	scan, err := x.openScan(q.ctx, q.cat.store, q.cat.tenant)
 	if err != nil {
 		return nil, err

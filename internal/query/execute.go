@@ -27,6 +27,7 @@ type Stats struct {
 	RowsByStats int64         // rows that statistics answered
 	Bytes       int64         // decoded
 	Rows        int64         // rows that passed the conditions
+	Rollups     string        // what came from which rollup; "" for nothing
 	Elapsed     time.Duration // since the statement began
 }
 
@@ -36,12 +37,16 @@ type execution struct {
 	columns  []string
 	received bool
 	statable bool
+	rawOnly  bool // rollups are left out: tests compare
 	limit    int64
 	mem      atomic.Int64
 	started  time.Time
 	units    int
 	segments store.SegmentCount
-	base     *worker // has taken what whole segments answered; nil: none was asked
+	base     *worker     // has taken what whole segments answered; nil: none was asked
+	rollups  *rollupPlan // nil: rollups cannot answer
+	rollupMu sync.Mutex
+	rolledUp map[int64]rollupStats // by width; guarded by rollupMu
 	stats    struct {
 		skipped, answered, decoded, byStats, bytes, rows atomic.Int64
 	}
@@ -64,13 +69,13 @@ func (x *execution) snapshot() Stats {
 	return Stats{
 		Path: "vectorised", Segments: x.segments, Units: x.units, Skipped: int(x.stats.skipped.Load()), Answered: int(x.stats.answered.Load()),
 		Decoded: int(x.stats.decoded.Load()), RowsByStats: x.stats.byStats.Load(), Bytes: x.stats.bytes.Load(),
-		Rows: x.stats.rows.Load() + x.stats.byStats.Load(), Elapsed: time.Since(x.started),
+		Rows: x.stats.rows.Load() + x.stats.byStats.Load(), Rollups: x.describeRollups(), Elapsed: time.Since(x.started),
 	}
 }
 
 // newExecution finds out what a plan needs from the store.
 func newExecution(p *plan, limit int64) *execution {
-	x := &execution{plan: p, limit: limit, started: time.Now(), statable: p.statable()}
+	x := &execution{plan: p, limit: limit, started: time.Now(), statable: p.statable(), rollups: p.rollable()}
 	visit := func(e *expr) bool {
 		if e.op == opColumn {
 			switch c := &p.rel.columns[e.index]; c.source {
@@ -154,6 +159,9 @@ func (x *execution) openScan(ctx context.Context, st store.Store, tenant telemet
 		x.base = newWorker(p, nil, x)
 		req.Answer = x.base.addSegment
 	}
+	if x.rollups != nil && !x.rawOnly {
+		req.Rollups = &store.RollupRequest{Width: x.rollups.width}
+	}
 	s, err := st.Scan(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("scan table %q: %w", p.rel.table, err)
@@ -200,7 +208,8 @@ func (x *execution) count(scan store.Scan) {
 func (x *execution) each(ctx context.Context, scan store.Scan) ([]*worker, error) {
 	units := scan.Units()
 	x.count(scan)
-	n := max(1, min(runtime.GOMAXPROCS(0), len(units)))
+	rolled := rollupUnits(scan)
+	n := max(1, min(runtime.GOMAXPROCS(0), len(units)+len(rolled)))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	workers := make([]*worker, n)
@@ -215,10 +224,16 @@ func (x *execution) each(ctx context.Context, scan store.Scan) ([]*worker, error
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(units) || ctx.Err() != nil {
+				if i >= len(units)+len(rolled) || ctx.Err() != nil {
 					return
 				}
-				if err := w.unit(ctx, units[i], nil); err != nil {
+				var err error
+				if i < len(rolled) {
+					err = w.rollupUnit(rolled[i])
+				} else {
+					err = w.unit(ctx, units[i-len(rolled)], nil)
+				}
+				if err != nil {
 					cancel(err)
 					return
 				}

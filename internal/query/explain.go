@@ -31,6 +31,9 @@ func (q *queryRun) explain() (*Rows, error) {
 		lines = append(lines, [2]string{"segments", fmt.Sprintf("%d: %d skipped, %d answered by their totals, %d read",
 			g.All, g.Skipped, g.Answered, g.All-g.Skipped-g.Answered)})
 	}
+	if s.Rollups != "" {
+		lines = append(lines, [2]string{"rollups", s.Rollups})
+	}
 	lines = append(lines,
 		[2]string{"units", fmt.Sprintf("%d: %d skipped, %d answered by statistics, %d decoded", s.Units, s.Skipped, s.Answered, s.Decoded)},
 		[2]string{"rows", fmt.Sprintf("%d read, %d of them by statistics, %d returned", s.Rows, s.RowsByStats, n)},

@@ -134,7 +134,12 @@ func (w *worker) seriesValue(e *expr, ref telemetry.SeriesRef) Value {
 	return TextValue(t.Value)
 }
 
-func (w *worker) isWanted(u store.Unit, ref telemetry.SeriesRef) bool {
+// wanter knows which series the scan is for.
+type wanter interface {
+	Wanted(ref telemetry.SeriesRef) bool
+}
+
+func (w *worker) isWanted(u wanter, ref telemetry.SeriesRef) bool {
 	if int(ref) >= len(w.wanted) {
 		w.wanted = append(w.wanted, make([]uint8, max(int(ref)+1-len(w.wanted), len(w.wanted)))...)
 	}

@@ -95,6 +95,9 @@ type ScanRequest struct {
 	// units are left out. nil: nothing is offered. It is called by Scan, in one
 	// goroutine.
 	Answer func(Segment) bool
+	// Rollups allows rollups in place of readings, where the scan is a RollupScan;
+	// nil: none.
+	Rollups *RollupRequest
 }
 
 // Segment is a part of the store that many units belong to, as a whole.

@@ -28,6 +28,11 @@ type Memory struct {
 
 	// MaxSeries is the series budget of each tenant; 0 is none.
 	MaxSeries int
+	// RollupsUntil is the time, ns UTC, at midnight, before which scans that ask for
+	// rollups get them.
+	RollupsUntil int64
+	// Now is what RetentionTime returns.
+	Now int64
 	// BeforeCommit, if set, is called before a staged commit is applied; its
 	// error is returned and nothing is applied. Tests inject faults with it.
 	BeforeCommit func(*telemetry.Commit) error
@@ -39,6 +44,7 @@ type memTenant struct {
 	info       []memSeries
 	rows       map[string][]memRow // by table name
 	quarantine []telemetry.Quarantined
+	policies   map[string]store.Policy
 }
 
 type memSeries struct {
@@ -71,7 +77,7 @@ func (m *Memory) tenant(t telemetry.Tenant) *memTenant {
 		mt = &memTenant{
 			tables: map[string]map[int]store.TableRecord{},
 			series: map[string]telemetry.SeriesRef{},
-			rows:   map[string][]memRow{},
+			rows:   map[string][]memRow{}, policies: map[string]store.Policy{},
 		}
 		m.tenants[t] = mt
 	}

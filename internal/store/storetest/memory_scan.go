@@ -17,6 +17,7 @@ type memScan struct {
 	info    []memSeries
 	match   []bool
 	units   []store.Unit
+	rollups []store.RollupUnit
 }
 
 // unitRows is small, so that tests see several units.
@@ -54,10 +55,11 @@ func (m *Memory) Scan(_ context.Context, r store.ScanRequest) (store.Scan, error
 	for i := range s.info {
 		s.match[i] = s.info[i].table == r.Table && (r.Match == nil || r.Match(s.info[i].info.Topic, s.info[i].info.Tags))
 	}
+	until := m.rollups(s, mt, r)
 	for _, v := range numbers {
 		var rows []memRow
 		for _, row := range mt.rows[r.Table] {
-			if row.table.Version == v && row.time >= r.From && row.time < r.To && s.match[row.series] {
+			if row.table.Version == v && row.time >= max(r.From, until) && row.time < r.To && s.match[row.series] {
 				rows = append(rows, row)
 			}
 		}
