@@ -149,6 +149,9 @@ func (u *memUnit) RunStats(column string) []store.ColumnStats {
 				continue
 			}
 			f := asFloat(u.table.Columns[c].Type, v.Bits)
+			if f != f {
+				continue // NaN is no value
+			}
 			if st.Count == 0 || f < st.Min {
 				st.Min = f
 			}
