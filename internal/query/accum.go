@@ -150,8 +150,9 @@ func (s *sumState) float() float64 {
 }
 
 type sumAcc struct {
-	fn string
-	s  []sumState
+	fn     string
+	s      []sumState
+	packed []uint64 // scratch
 }
 
 func (a *sumAcc) grow(n int) { a.s = growTo(a.s, n) }

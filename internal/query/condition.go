@@ -163,7 +163,7 @@ func (p *plan) valueRange(e *expr) {
 		hi, ok2 := number(e.args[2])
 		if r.Column = column(e.args[0]); r.Column != "" && ok1 && ok2 {
 			r.Min, r.Max = lo, hi
-			p.ranges = append(p.ranges, r)
+			p.ranges, p.open = append(p.ranges, r), append(p.open, openEnds{})
 		}
 		return
 	case opEq, opLt, opLe, opGt, opGe:
@@ -186,5 +186,5 @@ func (p *plan) valueRange(e *expr) {
 	default:
 		r.Min = v
 	}
-	p.ranges = append(p.ranges, r)
+	p.ranges, p.open = append(p.ranges, r), append(p.open, openEnds{min: op == opGt, max: op == opLt})
 }

@@ -111,7 +111,7 @@ func newExecution(p *plan, limit int64) *execution {
 
 // statable reports whether statistics of runs can answer all aggregates.
 func (p *plan) statable() bool {
-	if !p.grouped || len(p.rowIf) > 0 || newGroupTable(p).hasRest() {
+	if !p.grouped || !p.decided() || newGroupTable(p).hasRest() {
 		return false
 	}
 	for _, a := range p.aggs {
@@ -155,7 +155,7 @@ func (x *execution) openScan(ctx context.Context, st store.Store, tenant telemet
 	if p.rel.kind == relLatest {
 		return openLatest(ctx, st, tenant, req, x)
 	}
-	if x.statable && !slices.Contains(newGroupTable(p).parts, partSeries) {
+	if x.statable && len(p.rowIf) == 0 && !slices.Contains(newGroupTable(p).parts, partSeries) {
 		x.base = newWorker(p, nil, x)
 		req.Answer = x.base.addSegment
 	}

@@ -290,6 +290,9 @@ func (n *arithNode) intLoop(a, b *vec, rows int) bool {
 
 func (n *arithNode) floatLoop(a, b *vec, rows int) {
 	n.v.reserve(vecFloat, rows)
+	if n.e.op != opDiv && n.plainReals(a, b, rows) {
+		return
+	}
 	clean := a.noNulls(rows) && b.noNulls(rows)
 	for i := range rows {
 		if !clean && (a.null(i) || b.null(i)) {
@@ -315,6 +318,47 @@ func (n *arithNode) floatLoop(a, b *vec, rows int) {
 			r = x / y
 		}
 		n.v.bits[i] = math.Float64bits(r) // NaN reads as null
+	}
+}
+
+// plainReals computes sums, differences and products of reals of which none but
+// NaN is null: a NaN makes the result one, and NaN reads as null.
+func (n *arithNode) plainReals(a, b *vec, rows int) bool {
+	if a.con || len(a.nulls) > 0 || a.kind != vecFloat || b.null(0) || len(b.nulls) > 0 || !b.con && b.kind != vecFloat {
+		return false
+	}
+	dst, x := n.v.bits[:rows], a.bits[:rows]
+	if b.con {
+		k := b.number(0)
+		switch n.e.op {
+		case opAdd:
+			realLoop(dst, x, func(x float64) float64 { return x + k })
+		case opSub:
+			realLoop(dst, x, func(x float64) float64 { return x - k })
+		default:
+			realLoop(dst, x, func(x float64) float64 { return x * k })
+		}
+		return true
+	}
+	y := b.bits[:rows]
+	for i := range dst {
+		p, q := math.Float64frombits(x[i]), math.Float64frombits(y[i])
+		switch n.e.op {
+		case opAdd:
+			p += q
+		case opSub:
+			p -= q
+		default:
+			p *= q
+		}
+		dst[i] = math.Float64bits(p)
+	}
+	return true
+}
+
+func realLoop(dst, src []uint64, f func(float64) float64) {
+	for i, x := range src {
+		dst[i] = math.Float64bits(f(math.Float64frombits(x)))
 	}
 }
 

@@ -50,6 +50,7 @@ type plan struct {
 	seriesIf []*expr
 	rowIf    []*expr
 	ranges   []store.ValueRange
+	open     []openEnds // parallel to ranges
 	grouped  bool
 	keys     []*expr
 	aggs     []aggSpec

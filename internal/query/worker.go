@@ -22,8 +22,10 @@ type worker struct {
 	filter  []node
 	units   int
 	charged int
-	reading store.Unit                     // by a cursor
-	match   func(telemetry.SeriesRef) bool // of a cursor
+	// rangeStats are those that conditions on values are decided by.
+	rangeStats [][]store.ColumnStats
+	reading    store.Unit                     // by a cursor
+	match      func(telemetry.SeriesRef) bool // of a cursor
 
 	// Grouped selects.
 	table    *groupTable
@@ -33,6 +35,7 @@ type worker struct {
 	argVecs  []*vec
 	restVecs []*vec
 	stats    [][]store.ColumnStats
+	pickers  bool // all accumulators are
 
 	// Other selects.
 	outs   []node
@@ -74,6 +77,7 @@ func newWorker(p *plan, scan store.Scan, run *execution) *worker {
 			}
 			w.args = append(w.args, arg)
 		}
+		w.pickers = len(w.rest) == 0 && !slices.ContainsFunc(w.accs, func(a accumulator) bool { _, ok := a.(picker); return !ok })
 		w.argVecs, w.restVecs = make([]*vec, len(w.args)), make([]*vec, len(w.rest))
 		w.stats = make([][]store.ColumnStats, len(w.args))
 		return w
@@ -224,14 +228,23 @@ func (w *worker) charge() error {
 func (w *worker) spans(u store.Unit, runs []store.Run) (spans []span, done bool) {
 	p := w.plan
 	byStats := w.run.statable && w.loadStats(u)
+	if len(p.ranges) > 0 {
+		w.loadRanges(u)
+	}
 	some := false
 	for i := range runs {
 		r := &runs[i]
 		if r.Rows == 0 || r.MaxTime < p.from || r.MinTime >= p.to || !w.isWanted(u, r.Series) {
 			continue
 		}
+		met := allRows
+		if len(p.rowIf) > 0 {
+			if met = w.decide(r, i); met == noRows {
+				continue
+			}
+		}
 		some = true
-		if byStats && r.MinTime >= p.from && r.MaxTime < p.to && w.addStats(r, i) {
+		if byStats && met == allRows && r.MinTime >= p.from && r.MaxTime < p.to && w.addStats(r, i) {
 			w.run.stats.byStats.Add(int64(r.Rows))
 			continue
 		}
@@ -399,7 +412,16 @@ func (w *worker) chunk(u store.Unit, c *chunk, spans []span, sorted bool, emit f
 		return w.groupSpans(c, spans)
 	}
 	w.sel = w.sel[:0]
-	if sorted {
+	filter, picked := w.filter, false
+	if sorted && len(filter) > 0 {
+		var err error
+		if picked, err = w.pick(c, spans); err != nil {
+			return err
+		}
+	}
+	if picked {
+		filter = filter[1:]
+	} else if sorted {
 		for _, s := range spans {
 			for i := max(s.lo, c.lo) - c.lo; i < min(s.hi, c.lo+c.n)-c.lo; i++ {
 				w.sel = append(w.sel, int32(i))
@@ -413,7 +435,7 @@ func (w *worker) chunk(u store.Unit, c *chunk, spans []span, sorted bool, emit f
 			}
 		}
 	}
-	for _, f := range w.filter {
+	for _, f := range filter {
 		if len(w.sel) == 0 {
 			return nil
 		}
@@ -427,6 +449,8 @@ func (w *worker) chunk(u store.Unit, c *chunk, spans []span, sorted bool, emit f
 	switch {
 	case len(w.sel) == 0:
 		return nil
+	case w.plan.grouped && sorted && w.pickers:
+		return w.groupPicked(c, spans)
 	case w.plan.grouped:
 		return w.groupRows(c)
 	case w.timed != nil:
@@ -435,6 +459,49 @@ func (w *worker) chunk(u store.Unit, c *chunk, spans []span, sorted bool, emit f
 		return w.sortRows(c)
 	}
 	return emit(c, w.sel)
+}
+
+// pick selects the rows of spans that meet the first condition, where it can.
+func (w *worker) pick(c *chunk, spans []span) (bool, error) {
+	f, ok := w.filter[0].(ranger)
+	if !ok {
+		return false, nil
+	}
+	pick, err := f.ranges(c)
+	if pick == nil || err != nil {
+		return false, err
+	}
+	for _, s := range spans {
+		if lo, hi := max(s.lo, c.lo)-c.lo, min(s.hi, c.lo+c.n)-c.lo; lo < hi {
+			w.sel = pick(w.sel, lo, hi)
+		}
+	}
+	return true, nil
+}
+
+// groupPicked adds selected rows of spans to their groups, a stretch at a time.
+func (w *worker) groupPicked(c *chunk, spans []span) error {
+	if err := w.evalArgs(c); err != nil {
+		return err
+	}
+	times, series, sel := c.times(), c.series(), w.sel
+	for len(sel) > 0 {
+		for spans[0].hi-c.lo <= int(sel[0]) {
+			spans = spans[1:]
+		}
+		// The rows of the span come first, and of these those of one bucket.
+		n := sort.Search(len(sel), func(i int) bool { return int(sel[i]) >= spans[0].hi-c.lo })
+		first := sel[0]
+		g, until := w.table.resolve(w, series[first], times[first], -1)
+		if times[sel[n-1]] >= until {
+			n = max(1, sort.Search(n, func(i int) bool { return times[sel[i]] >= until }))
+		}
+		for i, a := range w.accs {
+			a.(picker).picked(c, w.argVecs[i], sel[:n], g)
+		}
+		sel = sel[n:]
+	}
+	return nil
 }
 
 // keepTrue keeps the rows whose condition is true.
