@@ -108,6 +108,8 @@ type lostSegment struct {
 	rows   int
 	lo, hi int64
 	err    error
+	// manifest says that rows are missing, and that no row of the catalog tells.
+	manifest bool
 }
 
 // loseSegment keeps in mind what a damaged row makes unreadable, so that scans

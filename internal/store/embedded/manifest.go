@@ -150,5 +150,5 @@ func (s *Store) checkFrames(tn *tenant) {
 func (s *Store) loseRows(tn *tenant, format string, args ...any) {
 	err := telemetry.Errorf(telemetry.CodeDamaged, "load catalog", format, args...)
 	s.damaged(err)
-	tn.lost = append(tn.lost, lostSegment{lo: minTime, hi: maxTime, err: err})
+	tn.lost = append(tn.lost, lostSegment{lo: minTime, hi: maxTime, err: err, manifest: true})
 }
