@@ -34,18 +34,22 @@ struct weir_frame_reader {
 };
 
 struct weir_segment {
-  uint32_t start;  /* first sector on the medium (first cluster while mounting); 0: not used */
+  uint32_t start;  /* first sector on the medium; while mounting: first cluster; 0: not used */
+  uint32_t blocks;
   uint32_t serial; /* 0: holds nothing */
+};
+
+/* Hops over the epochs of a segment: each is one run of blocks. */
+struct weir_runs {
+  uint64_t epoch, first, next; /* of the run: its records are [first, next) */
+  uint32_t from, last;         /* its first and last block */
+  uint32_t limit;              /* blocks of the segment that count */
+  uint32_t low, high, probe;   /* bisection: low is of the run, high is not */
+  uint8_t slot, state, tries;
 };
 
 struct weir_lost {
   uint64_t epoch, first, next;
-};
-
-/* Bisection for the last block of a segment that answers yes to a question. */
-struct weir_bisect {
-  uint32_t low, high; /* the answer is in [low, high): low says yes, high says no */
-  uint32_t probe, tries;
 };
 
 struct weir_storage {
@@ -54,57 +58,61 @@ struct weir_storage {
   uint64_t now, look_at;
 
   /* The card and the operation that is under way. */
-  uint8_t state, refusal, phase, op, failures;
-  bool read_only, sync_pending;
+  uint8_t state, refusal, phase, op, tries;
+  bool read_only;
   uint32_t generation, sectors, card_id;
-  uint32_t loaded; /* sector in buffer 0, or WEIR_NONE */
-  uint32_t op_sector, op_count;
-  uint32_t fills; /* how often buffer 0 was given another content */
+  uint32_t loaded;     /* sector whose content buffer 0 holds */
+  uint32_t unreadable; /* sector that could not be read */
+  uint32_t fills;      /* how often buffer 0 was given another content */
+  uint32_t op_sector;
+  uint16_t op_count;
 
-  /* Geometry, while mounting and after. */
-  uint32_t volume, fat, data, clusters, root, blocks;
-  uint8_t cluster_sectors;
-  uint8_t slot;           /* segment being looked at */
-  uint32_t walk, walked;  /* cluster, count */
+  /* The volume. */
+  uint32_t volume, fat, data, clusters;
+  uint32_t cluster, walked; /* of the chain being walked */
+  uint32_t probe, last;     /* blocks, while the end is searched */
+  uint32_t low, high;
+  uint8_t cluster_sectors, slot;
   struct weir_segment segments[WEIR_STORAGE_SEGMENTS];
 
   /* Writing. */
-  uint8_t head;           /* slot of the segment being written; WEIR_NO_SLOT: none */
-  uint8_t target;         /* slot that rotation begins anew */
-  uint16_t first_buffer, full; /* ring of write buffers: oldest full one, how many are full */
-  uint32_t next_block;    /* where the next block goes */
-  uint32_t durable_block; /* one past the last durable block of the head */
-  uint32_t unsynced;      /* blocks written since the last sync */
-  uint32_t serial;        /* highest on the card */
-  bool epoch_written, epoch_durable, flushing, filling, header_built;
-  uint64_t filled_at; /* when the first record came into the open block */
+  uint8_t head, target;        /* slots: being written, begun anew by rotation */
+  uint16_t first_full, full;   /* ring of write buffers: the oldest full one, how many are */
+  uint16_t unsynced;           /* blocks written since the last sync */
+  uint32_t next_block;         /* where the next block goes */
+  uint32_t durable_block;      /* one past the last durable block of the head */
+  uint32_t serial;             /* highest on the card */
+  uint32_t seal_counter;
+  uint32_t lost_more;
+  bool filling, flushing, epoch_written, epoch_on_card, epoch_durable;
+  uint8_t lost_count;
+  uint64_t since; /* when the oldest record came that is not durable */
   uint64_t durable, written, expects;
   uint64_t before_epoch, before_next; /* the epoch before this one on the card */
-  uint32_t sealed; /* seal counter */
+  uint64_t key_id;
   struct weir_frame frame;
-  struct weir_bisect bisect;
-  uint32_t run, run_last;
-  uint64_t run_epoch, run_first, run_next;
+  struct weir_runs runs;
   struct weir_lost lost[WEIR_LOST_MAX];
-  uint8_t lost_count;
-  uint32_t lost_more;
 
   /* Reading. */
-  uint8_t read_slot, read_state;
-  uint32_t read_serial, read_block, read_fill;
+  uint8_t read_state, read_slot, seek_slot;
+  bool read_bad, oldest_known;
   uint16_t read_given; /* records of the block that were given */
+  uint32_t read_serial, read_block, read_fill, oldest_probe;
+  uint32_t seek_serial, seek_after;
   uint64_t read_epoch, read_next, seek_epoch, seek_sequence;
   uint64_t oldest_epoch, oldest_sequence;
-  bool oldest_known;
+  uint8_t lost_body[21];
   struct weir_frame_reader reader;
+  struct weir_runs seek;
 };
 
 struct weir_format {
   struct weir_format_config config;
   uint32_t sectors, volume_sectors, reserved, fat_sectors, data, clusters;
-  uint32_t root_clusters, segment_count, segment_clusters, first_segment_cluster;
-  uint32_t at, end;
-  uint8_t cluster_sectors, phase;
+  uint32_t root_clusters, segments, segment_clusters, first_segment;
+  uint32_t at;
+  uint8_t cluster_sectors, phase, tries;
   bool started;
 };
 
