@@ -4,6 +4,7 @@
  * nothing.
  */
 #include "board.h"
+#include "measure.h"
 #include "regs.h"
 
 enum command {
@@ -301,8 +302,7 @@ static int await_ready(void) {
   return next_sector();
 }
 
-static int card_poll(void *ctx) {
-  (void)ctx;
+static int step(void) {
   int status = WEIR_BUSY;
   /* Each state falls into the next without waiting where the card is quick. */
   if (card.state == BEGIN) {
@@ -318,6 +318,14 @@ static int card_poll(void *ctx) {
   } else if (card.state == READY && status == WEIR_BUSY) {
     status = WEIR_OK;
   }
+  return status;
+}
+
+static int card_poll(void *ctx) {
+  (void)ctx;
+  measure_enter(MEASURE_CARD);
+  const int status = step();
+  measure_leave();
   return status;
 }
 

@@ -10,6 +10,7 @@
 enum { SYSTICK_PERIOD = 1 << 24, TICKS_PER_US = CPU_HZ / 1000000, LONGEST_SLEEP_US = 60000000 };
 
 static volatile uint32_t wraps;
+static uint64_t latest; /* so that the uptime never goes back */
 uint32_t clock_wakeups;
 volatile bool board_event;
 
@@ -43,8 +44,15 @@ static uint64_t ticks(void) {
     high++;
     low = SYSTICK_PERIOD - 1 - (SYST_CVR & (SYSTICK_PERIOD - 1));
   }
+  uint64_t now = ((uint64_t)high << 24) | low;
+  if (now < latest) {
+    /* The count has started again and its interrupt is not even pending yet, as
+     * the emulator may show it; a small step back would be a reading at its very end. */
+    now = latest - now > SYSTICK_PERIOD / 2 ? now + SYSTICK_PERIOD : latest;
+  }
+  latest = now;
   irqs_on();
-  return ((uint64_t)high << 24) | low;
+  return now;
 }
 
 uint64_t clock_uptime_us(void *ctx) {

@@ -14,6 +14,7 @@ uint32_t clock_wakeups;
 
 uint64_t clock_uptime_us(void *ctx) {
   (void)ctx;
+  static uint64_t latest;
   static uint32_t last, wraps; /* the 32 bits of ticks wrap every 49 days */
   taskENTER_CRITICAL();
   uint32_t ticks = xTaskGetTickCount();
@@ -27,8 +28,13 @@ uint64_t clock_uptime_us(void *ctx) {
   }
   last = ticks;
   const uint64_t high = (uint64_t)wraps << 32;
+  const uint64_t now = (high + ticks) * TICK_US + (CPU_HZ / 1000u - 1u - down) / TICKS_PER_US;
+  if (now > latest) {
+    latest = now; /* else the count has started again and its tick is not even pending yet */
+  }
+  const uint64_t shown = latest;
   taskEXIT_CRITICAL();
-  return (high + ticks) * TICK_US + (CPU_HZ / 1000u - 1u - down) / TICKS_PER_US;
+  return shown;
 }
 
 void vApplicationIdleHook(void);

@@ -14,6 +14,7 @@
 #include "lwip/netif.h"
 #include "lwip/tcp.h"
 #include "lwip/timeouts.h"
+#include "measure.h"
 #include "regs.h"
 
 enum { CONNECT_US = 10000000 };
@@ -332,10 +333,12 @@ static void tcp_take(void *ctx, size_t n) {
   if (n == 0 || !link.received) {
     return;
   }
+  measure_enter(MEASURE_NETWORK);
   link.received = pbuf_free_header(link.received, (u16_t)n);
   if (link.pcb) {
     tcp_recved(link.pcb, (u16_t)n);
   }
+  measure_leave();
 }
 
 static int32_t tcp_send(void *ctx, const uint8_t *data, size_t n) {
@@ -347,16 +350,18 @@ static int32_t tcp_send(void *ctx, const uint8_t *data, size_t n) {
   if (n > room) {
     n = room;
   }
-  if (n == 0 || tcp_write(link.pcb, data, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK) {
-    return 0; /* lwIP is out of buffers: what is under way frees some */
-  }
-  return (int32_t)n;
+  measure_enter(MEASURE_NETWORK);
+  const err_t taken = n ? tcp_write(link.pcb, data, (u16_t)n, TCP_WRITE_FLAG_COPY) : ERR_MEM;
+  measure_leave();
+  return taken == ERR_OK ? (int32_t)n : 0; /* out of buffers: what is under way frees some */
 }
 
 static void tcp_flush(void *ctx) {
   (void)ctx;
   if (link.pcb) {
+    measure_enter(MEASURE_NETWORK);
     (void)tcp_output(link.pcb);
+    measure_leave();
   }
 }
 
