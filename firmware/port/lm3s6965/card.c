@@ -323,7 +323,7 @@ static int step(void) {
 
 static int card_poll(void *ctx) {
   (void)ctx;
-  measure_enter(MEASURE_CARD);
+  measure_enter(MEASURE_SPI);
   const int status = step();
   measure_leave();
   return status;

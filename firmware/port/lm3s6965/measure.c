@@ -2,10 +2,11 @@
 
 #include "board.h"
 #include "regs.h"
+#include "weir/weir.h"
 
 enum { DEPTH = 8 };
 
-static const char *const names[MEASURE_PARTS] = {"rest", "network", "check", "record", "crc", "card", "sleep"};
+static const char *const names[MEASURE_PARTS] = {"rest", "network", "check", "record", "crc", "card", "spi", "sleep"};
 static uint64_t spent[MEASURE_PARTS]; /* in ticks of SysTick */
 static uint32_t entered[MEASURE_PARTS];
 static enum measure_part stack[DEPTH];
@@ -70,3 +71,33 @@ void measure_print(void) {
   }
   console_line();
 }
+
+/*
+ * The image is linked with --wrap for these: calls from other files come here
+ * first, so that the core itself has nothing of measuring in it.
+ */
+#define WRAPPED(part, type, name, parameters, arguments) \
+  type __real_##name parameters;                         \
+  type __wrap_##name parameters;                         \
+  type __wrap_##name parameters {                        \
+    measure_enter(part);                                 \
+    const type result = __real_##name arguments;         \
+    measure_leave();                                     \
+    return result;                                       \
+  }
+
+void __real_weir_check_feed(struct weir_check *c, const void *bytes, uint32_t size);
+void __wrap_weir_check_feed(struct weir_check *c, const void *bytes, uint32_t size);
+void __wrap_weir_check_feed(struct weir_check *c, const void *bytes, uint32_t size) {
+  measure_enter(MEASURE_CHECK);
+  __real_weir_check_feed(c, bytes, size);
+  measure_leave();
+}
+
+WRAPPED(MEASURE_CHECK, int, weir_check_begin, (struct weir_check *c, const struct weir_plan *p, uint8_t slot, const struct weir_captures *captures, uint8_t *body, uint32_t room), (c, p, slot, captures, body, room))
+WRAPPED(MEASURE_CHECK, enum weir_verdict, weir_check_end, (struct weir_check *c), (c))
+WRAPPED(MEASURE_CHECK, bool, weir_plan_match, (const struct weir_plan *p, const char *topic, uint32_t size, struct weir_captures *captures), (p, topic, size, captures))
+WRAPPED(MEASURE_RECORD, uint64_t, weir_ring_push, (struct weir_ring *r, uint8_t kind, uint64_t uptime, const uint8_t *body, uint32_t size), (r, kind, uptime, body, size))
+WRAPPED(MEASURE_RECORD, int, weir_storage_append, (struct weir_storage *s, uint8_t kind, uint64_t sequence, uint64_t uptime, const void *body, uint16_t size), (s, kind, sequence, uptime, body, size))
+WRAPPED(MEASURE_CARD, int, weir_storage_poll, (struct weir_storage *s, uint64_t now), (s, now))
+WRAPPED(MEASURE_CRC, uint32_t, weir_crc32, (uint32_t crc, const void *data, size_t n), (crc, data, n))

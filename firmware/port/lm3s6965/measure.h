@@ -13,7 +13,8 @@ enum measure_part {
   MEASURE_CHECK,
   MEASURE_RECORD,
   MEASURE_CRC,
-  MEASURE_CARD,
+  MEASURE_CARD, /* the storage manager */
+  MEASURE_SPI,  /* moving bytes to and from the card */
   MEASURE_SLEEP,
   MEASURE_PARTS
 };
