@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/weir-telemetry/weir/internal/schema"
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // lastGoodFile keeps which version was active for each schema document.
@@ -23,8 +24,9 @@ const lastGoodFile = "schemas.json"
 type lastGood struct {
 	gate    *gate
 	log     *slog.Logger
-	path    string // of the file, "" where nothing is to be written
-	schemas string // the directory of documents
+	path    string        // of the file, "" where nothing is to be written
+	schemas string        // the directory of documents
+	box     telemetry.Box // seals the file; nil: it is in clear
 
 	known map[string]goodVersion // by file name; nil where nothing was ever kept
 }
@@ -37,11 +39,14 @@ type goodVersion struct {
 
 // loadLastGood reads what the last run kept. A file that is damaged or missing
 // is made up for by what the documents call themselves.
-func loadLastGood(dataDir, schemas string, g *gate, log *slog.Logger) *lastGood {
-	l := &lastGood{gate: g, log: log, path: filepath.Join(dataDir, lastGoodFile), schemas: schemas}
+func loadLastGood(dataDir, schemas string, g *gate, box telemetry.Box, log *slog.Logger) *lastGood {
+	l := &lastGood{gate: g, log: log, path: filepath.Join(dataDir, lastGoodFile), schemas: schemas, box: box}
 	data, err := os.ReadFile(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l
+	}
+	if err == nil && box != nil {
+		data, err = box.Open(nil, data, lastGoodFile)
 	}
 	var kept struct {
 		Documents map[string]goodVersion `json:"documents"`
@@ -104,8 +109,12 @@ func (l *lastGood) active(plans map[string]*schema.Plan) {
 		return
 	}
 	data, err := json.MarshalIndent(map[string]any{"documents": now}, "", "  ")
+	data = append(data, '\n')
+	if err == nil && l.box != nil {
+		data, err = l.box.Seal(nil, data, lastGoodFile)
+	}
 	if err == nil {
-		err = writeFile(l.path, append(data, '\n'))
+		err = writeFile(l.path, data)
 	}
 	if err != nil {
 		l.log.Error("which schemas are active is not kept: after a restart, documents that are broken then are inactive", "file", l.path, "error", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/pipeline"
 	"github.com/weir-telemetry/weir/internal/schema"
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/source/broker"
 	"github.com/weir-telemetry/weir/internal/source/mqtt"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
@@ -100,13 +101,24 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if n.cfg.Encryption.Enabled {
+		n.opts.Logger = discreet(n.opts.Logger)
+		n.log = part(n.opts.Logger, "node")
+	}
+	// Keys first: where they do not fit nothing is written.
+	options, err := storeOptions(ctx, n.cfg.Config, part(n.opts.Logger, "store"), n.now, false)
+	if err == nil {
+		err = embedded.CheckSealing(options)
+	}
+	if err != nil {
+		return err
+	}
 	sizes := chooseSizes(n.cfg.Config, machineMemory())
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return DataDirError(n.cfg.DataDir, err)
 	}
 	n.card = onCard(n.cfg.DataDir)
-	var err error
-	if n.store, err = n.openStore(ctx); err != nil {
+	if n.store, err = n.openStore(ctx, options); err != nil {
 		return err
 	}
 	// The identity is read under the store's lock: two nodes that start on one
@@ -162,8 +174,7 @@ const (
 
 // openStore opens the store for this node alone. Where a running node answers on
 // the directory it gives up at once.
-func (n *Node) openStore(ctx context.Context) (*embedded.Store, error) {
-	o := storeOptions(n.cfg.Config, part(n.opts.Logger, "store"), n.now, false)
+func (n *Node) openStore(ctx context.Context, o embedded.Options) (*embedded.Store, error) {
 	for deadline := time.Now().Add(waitForLock); ; {
 		st, err := openStore(ctx, o)
 		if !errors.Is(err, ErrInUse) || time.Now().After(deadline) {
@@ -196,14 +207,17 @@ type inUse struct{ error }
 
 func (e *inUse) Unwrap() []error { return []error{e.error, ErrInUse} }
 
-// storeOptions are those of the embedded store.
-func storeOptions(c *config.Config, log *slog.Logger, now func() time.Time, readOnly bool) embedded.Options {
+// storeOptions are those of the embedded store. They hold the master key where
+// encryption is on.
+func storeOptions(ctx context.Context, c *config.Config, log *slog.Logger, now func() time.Time, readOnly bool) (embedded.Options, error) {
+	keys, err := Credentials(ctx, c)
 	return embedded.Options{
 		Dir: c.DataDir, ReadOnly: readOnly, Logger: log, Now: now,
+		Sealing: keys, Forget: func(tenant telemetry.Tenant) error { return forget(c, tenant) },
 		MaxSeries:         c.Store.MaxSeries,
 		QuarantineRecords: c.Quarantine.MaxRecords,
 		QuarantineBytes:   c.Quarantine.MaxBytes.Bytes,
-	}
+	}, err
 }
 
 // commitInterval is 2 ms, or 1 s on a card: a commit of one reading writes 13 KB,
@@ -225,7 +239,7 @@ func (n *Node) commitInterval() time.Duration {
 func (n *Node) openSchemas() error {
 	log := part(n.opts.Logger, "schema")
 	n.gate = &gate{store: n.store, tenant: telemetry.DefaultTenant}
-	last := loadLastGood(n.cfg.DataDir, n.cfg.Schemas, n.gate, log)
+	last := loadLastGood(n.cfg.DataDir, n.cfg.Schemas, n.gate, n.store.Ring().Box(seal.NodeOwner), log)
 	if n.opts.Existing {
 		last.path = "" // a command does not decide what the node goes on with
 	} else if _, err := os.Stat(n.cfg.Schemas); errors.Is(err, fs.ErrNotExist) && len(last.known) > 0 {
@@ -353,7 +367,7 @@ func (n *Node) listenHTTP() error {
 }
 
 func (n *Node) startBroker(ctx context.Context) error {
-	c := brokerConfig(n.cfg.Config)
+	c := brokerConfig(n.cfg.Config, n.store.Ring())
 	c.Now = n.pipeline.Clock().Now
 	b, err := broker.New(c, n.pipeline, part(n.opts.Logger, "broker"))
 	if err != nil {
@@ -386,7 +400,7 @@ func (n *Node) makeSources() error {
 	n.following.Lock()
 	defer n.following.Unlock()
 	for i := range n.cfg.Sources {
-		c := sourceConfig(n.cfg.Config, i)
+		c := sourceConfig(n.cfg.Config, i, n.store.Ring())
 		c.Now = n.pipeline.Clock().Now
 		if len(c.Topics) == 0 {
 			c.Topics = n.registry.Current().Filters()

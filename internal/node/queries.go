@@ -77,7 +77,11 @@ func OpenReader(ctx context.Context, c *config.Config, opts Options) (*Reader, e
 	if now == nil {
 		now = time.Now
 	}
-	st, err := openStore(ctx, storeOptions(c, opts.Logger, now, true))
+	o, err := storeOptions(ctx, c, opts.Logger, now, true)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -7,13 +7,14 @@ import (
 
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/probe"
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/source/broker"
 	"github.com/weir-telemetry/weir/internal/source/mqtt"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // brokerConfig says in the broker's words what the configuration says in its own.
-func brokerConfig(c *config.Config) broker.Config {
+func brokerConfig(c *config.Config, ring *seal.Ring) broker.Config {
 	b := &c.Broker
 	return broker.Config{
 		Enabled: true,
@@ -26,7 +27,8 @@ func brokerConfig(c *config.Config) broker.Config {
 		},
 		PasswordFile:      b.PasswordFile,
 		Anonymous:         b.Anonymous,
-		Dir:               filepath.Join(c.DataDir, "broker"),
+		Dir:               filepath.Join(c.DataDir, brokerDir),
+		Box:               ring.Box(string(telemetry.DefaultTenant)), // whose clients they are
 		MaxClients:        b.MaxClients,
 		MaxPayload:        int(c.Pipeline.MaxPayload.Bytes),
 		MaxPacket:         int(b.MaxPacket.Bytes),
@@ -41,7 +43,7 @@ func brokerConfig(c *config.Config) broker.Config {
 }
 
 // sourceConfig does the same for one source.
-func sourceConfig(c *config.Config, i int) mqtt.Config {
+func sourceConfig(c *config.Config, i int, ring *seal.Ring) mqtt.Config {
 	m := &c.Sources[i].MQTT
 	out := mqtt.DefaultConfig()
 	out.Name = m.Name
@@ -67,6 +69,7 @@ func sourceConfig(c *config.Config, i int) mqtt.Config {
 	// A stopping source leaves the pipeline some time for its own end.
 	out.DrainTimeout = c.Node.DrainTimeout.D * 3 / 4
 	out.StateDir = c.DataDir
+	out.Box = ring.Box(seal.NodeOwner)
 	return out
 }
 

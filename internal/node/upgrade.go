@@ -10,12 +10,16 @@ import (
 )
 
 // CheckUpgrade says what an upgrade of the data directory would do, and changes
-// nothing.
+// nothing. It needs no key.
 func CheckUpgrade(c *config.Config, log *slog.Logger) (*embedded.UpgradePlan, error) {
-	return embedded.CheckUpgrade(storeOptions(c, log, time.Now, true))
+	return embedded.CheckUpgrade(embedded.Options{Dir: c.DataDir, Logger: log})
 }
 
 // Upgrade brings the data directory to this program's format. No node may run on it.
 func Upgrade(ctx context.Context, c *config.Config, log *slog.Logger) (*embedded.UpgradePlan, error) {
-	return embedded.Upgrade(ctx, storeOptions(c, log, time.Now, false))
+	o, err := storeOptions(ctx, c, log, time.Now, false)
+	if err != nil {
+		return nil, err
+	}
+	return embedded.Upgrade(ctx, o)
 }

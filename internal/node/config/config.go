@@ -128,10 +128,12 @@ type Memory struct {
 	GC    int  `key:"gc_percent" default:"20" min:"5" max:"1000" doc:"How much the heap may grow between collections, as GOGC; smaller is less memory and more CPU."`
 }
 
-// Encryption seals what is on disk.
+// Encryption seals what is on disk. The master key comes from exactly one place.
 type Encryption struct {
-	Enabled bool   `key:"enabled" default:"false" doc:"Whether everything on disk is sealed. This build cannot seal yet, and refuses true."`
-	KeyFile string `key:"key_file" kind:"file" doc:"The file of the master key."`
+	Enabled    bool   `key:"enabled" default:"false" doc:"Whether everything that is kept of readings is encrypted on disk. A data_dir stays what it was made as."`
+	KeyFile    string `key:"key_file" kind:"file" doc:"The file of the master key, as weir key init makes it; outside data_dir, and readable by its owner alone."`
+	KeyEnv     string `key:"key_env" doc:"In place of key_file: the name of an environment variable that holds the key (64 hexadecimal digits, or base64)."`
+	KeyCommand string `key:"key_command" doc:"In place of key_file: a command line for the shell that prints the key."`
 }
 
 // Node is about the process itself.

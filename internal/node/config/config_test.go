@@ -98,7 +98,7 @@ store:
 		`weir.yaml:16:48: sources[0].mqtt.topics: filter 1 ("a/#/b"): # stands alone, at the end`,
 		`weir.yaml:17:5: sources[1].mqtt: needs a url (as mqtt://127.0.0.1:1883)`,
 		`weir.yaml:18:5: unknown key "kafka" in sources[2] (known here: mqtt)`,
-		`weir.yaml:19:23: encryption.enabled: this build cannot seal data yet, so it refuses to pretend (set it to false, or put data_dir on an encrypted file system)`,
+		`weir.yaml:19:23: encryption.enabled: needs a master key (give one of key_file, key_env and key_command; weir key init makes the key file)`,
 		`weir.yaml:20:1: store: given twice; the first one stands in line 9`,
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,9 +28,7 @@ func (l *Loaded) validate() Problems {
 	if l.Schemas == "" {
 		add("schemas", "is empty", "name a directory")
 	}
-	if l.Encryption.Enabled {
-		add("encryption.enabled", "this build cannot seal data yet, so it refuses to pretend", "set it to false, or put data_dir on an encrypted file system")
-	}
+	l.validateEncryption(add)
 	if interval := l.Store.CommitInterval; !interval.Auto && l.Node.DrainTimeout.D < interval.D+time.Second {
 		add("node.drain_timeout", fmt.Sprintf("is shorter than store.commit_interval (%s) and a second: a stopping node could not commit what it has", interval), "")
 	}
@@ -55,6 +55,43 @@ func (l *Loaded) validateGiven(known Problems) Problems {
 		}
 	}
 	return more
+}
+
+// sealingDrivers are the stores that keep what they get sealed. Others must see
+// plain rows.
+var sealingDrivers = []string{"embedded"}
+
+func (l *Loaded) validateEncryption(add func(path, message, hint string)) {
+	e := &l.Encryption
+	given := 0
+	for _, source := range []string{e.KeyFile, e.KeyEnv, e.KeyCommand} {
+		if source != "" {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		add("encryption.enabled", "the master key comes from more than one place", "give one of key_file, key_env and key_command")
+	case e.Enabled && given == 0:
+		add("encryption.enabled", "needs a master key", "give one of key_file, key_env and key_command; weir key init makes the key file")
+	}
+	if e.Enabled && !slices.Contains(sealingDrivers, l.Store.Driver) {
+		add("encryption.enabled", fmt.Sprintf("store.driver %s must see plain rows", l.Store.Driver), "use the embedded store, or encrypt the disk of the database")
+	}
+	if e.Enabled && e.KeyFile != "" && inside(e.KeyFile, l.DataDir) {
+		add("encryption.key_file", "lies inside data_dir, so whoever has the data has the key", "keep it somewhere else")
+	}
+}
+
+// inside reports whether a file lies in a directory, as far as names tell.
+func inside(file, dir string) bool {
+	f, errFile := filepath.Abs(file)
+	d, errDir := filepath.Abs(dir)
+	if errFile != nil || errDir != nil {
+		return false
+	}
+	rel, err := filepath.Rel(d, f)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 func (l *Loaded) validateBroker(add func(path, message, hint string)) {

@@ -27,7 +27,7 @@ func TestAConfigurationWithMistakesListsThemAll(t *testing.T) {
 		`weir.yaml:1:1: unknown key "data_dri" (did you mean "data_dir"?)`,
 		`weir.yaml:3:3: unknown key "listn" in broker (did you mean "listen"?)`,
 		`weir.yaml:5:20: store.commit_interval: "5" has no unit`,
-		`weir.yaml:6:23: encryption.enabled: this build cannot seal data yet`,
+		`weir.yaml:6:23: encryption.enabled: needs a master key (give one of key_file, key_env and key_command; weir key init makes the key file)`,
 		`4 mistake(s)`,
 	} {
 		if !strings.Contains(stderr, line) {

@@ -30,6 +30,8 @@ type Config struct {
 	// Dir is where sessions, subscriptions and retained messages are kept. Empty:
 	// they end with the process.
 	Dir string `yaml:"dir"`
+	// Box seals what is kept there; nil leaves it in clear.
+	Box telemetry.Box `yaml:"-"`
 
 	// MaxClients is how many clients may be connected at a time.
 	MaxClients int `yaml:"max_clients"`

@@ -49,6 +49,8 @@ type journal struct {
 const (
 	journalName   = "broker.journal"
 	journalMagic  = "WEIRBRK1"
+	sealedMagic   = "WEIRBRS1"
+	journalPlace  = "broker journal" // of its sealed records
 	journalFrame  = 8
 	journalBuffer = 32 << 20 // frames that wait while the disk takes none
 	journalMin    = 4 << 20  // a file is not written anew below this size
@@ -64,13 +66,43 @@ func appendFrame(dst, record []byte) []byte {
 	return append(dst, record...)
 }
 
-// readJournal calls use for every good record, and returns how many were damaged.
-// A record that use refuses counts as damaged.
-func readJournal(data []byte, use func(record []byte) error) (damaged int, err error) {
-	if len(data) < len(journalMagic) || string(data[:len(journalMagic)]) != journalMagic {
-		return 0, errors.New("it does not begin with " + journalMagic)
+// magic is what the journal begins with.
+func (b *Broker) magic() string {
+	if b.cfg.Box != nil {
+		return sealedMagic
 	}
-	data = data[len(journalMagic):]
+	return journalMagic
+}
+
+// frame appends a record, sealed where the node seals.
+func (b *Broker) frame(dst, record []byte) ([]byte, error) {
+	if b.cfg.Box != nil {
+		var err error
+		if record, err = b.cfg.Box.Seal(nil, record, journalPlace); err != nil {
+			return dst, fmt.Errorf("seal journal: %w", err)
+		}
+	}
+	return appendFrame(dst, record), nil
+}
+
+// applyFrame is apply for what a frame holds.
+func (b *Broker) applyFrame(record []byte) error {
+	if b.cfg.Box != nil {
+		var err error
+		if record, err = b.cfg.Box.Open(nil, record, journalPlace); err != nil {
+			return err
+		}
+	}
+	return b.apply(record)
+}
+
+// readJournal calls use for what every good frame holds, and returns how many were
+// damaged. A record that use refuses counts as damaged.
+func readJournal(data []byte, magic string, use func(record []byte) error) (damaged int, err error) {
+	if len(data) < len(magic) || string(data[:len(magic)]) != magic {
+		return 0, errors.New("it does not begin with " + magic)
+	}
+	data = data[len(magic):]
 	for len(data) >= journalFrame {
 		n := binary.LittleEndian.Uint32(data)
 		sum := binary.LittleEndian.Uint32(data[4:])
@@ -100,7 +132,7 @@ func (b *Broker) restore() error {
 		return fmt.Errorf("%s: %w", opStart, err)
 	}
 	if len(data) > 0 {
-		damaged, err := readJournal(data, b.apply)
+		damaged, err := readJournal(data, b.magic(), b.applyFrame)
 		if err == nil && damaged > 0 {
 			err = fmt.Errorf("%d records are damaged and left out", damaged)
 		}
@@ -148,10 +180,12 @@ func (j *journal) append(record []byte) uint64 {
 	j.mu.Lock()
 	j.seq++
 	seq := j.seq
-	if j.overrun || len(j.buf)+len(record) > journalBuffer {
+	var err error
+	if !j.overrun {
+		j.buf, err = j.b.frame(j.buf, record)
+	}
+	if j.overrun || err != nil || len(j.buf) > journalBuffer {
 		j.overrun, j.buf = true, nil
-	} else {
-		j.buf = appendFrame(j.buf, record)
 	}
 	j.mu.Unlock()
 	if urgent {
@@ -326,8 +360,17 @@ func (j *journal) rewrite() error {
 		j.mu.Unlock()
 		return fmt.Errorf("write journal anew: %w", err)
 	}
-	data := []byte(journalMagic)
-	j.b.snapshot(func(record []byte) { data = appendFrame(data, record) })
+	data := []byte(j.b.magic())
+	var sealing error
+	j.b.snapshot(func(record []byte) {
+		var err error
+		if data, err = j.b.frame(data, record); err != nil {
+			sealing = err
+		}
+	})
+	if sealing != nil {
+		return fail(sealing)
+	}
 	path := filepath.Join(j.dir, journalName)
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {

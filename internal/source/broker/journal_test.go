@@ -357,7 +357,7 @@ func TestAJournalCutAnywhereIsReadUpToThere(t *testing.T) {
 			}
 		}
 		used := 0
-		_, err := readJournal(data[:cut], func([]byte) error { used++; return nil })
+		_, err := readJournal(data[:cut], journalMagic, func([]byte) error { used++; return nil })
 		if err == nil && used != whole {
 			t.Errorf("cut at %d: %d records were read, want %d", cut, used, whole)
 		}
@@ -390,7 +390,7 @@ func TestADamagedJournalIsSetAsideAndTheRestIsRead(t *testing.T) {
 	}
 	flipped := bytes.Clone(data)
 	flipped[len(journalMagic)+journalFrame+3] ^= 1 // in the first record
-	damaged, err := readJournal(flipped, func([]byte) error { return nil })
+	damaged, err := readJournal(flipped, journalMagic, func([]byte) error { return nil })
 	if damaged != 1 || err != nil {
 		t.Errorf("%d records are damaged, %v; want 1", damaged, err)
 	}
@@ -403,7 +403,7 @@ func FuzzJournal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := &Broker{cfg: DefaultConfig(), sessions: map[string]*session{}}
 		b.fan, b.keep = newFanout(b), newRetained(b)
-		_, _ = readJournal(data, b.apply)
+		_, _ = readJournal(data, journalMagic, b.apply)
 		// Checksums keep most mutations out: the records are tried without, too.
 		for len(data) > 1 {
 			n := min(int(data[0]), len(data)-1)

@@ -112,6 +112,8 @@ type Config struct {
 	// StateDir keeps the drawn client identifier and the list of subscribed
 	// filters. Empty: nothing is kept.
 	StateDir string `yaml:"-"`
+	// Box seals what is kept there; nil leaves it in clear.
+	Box telemetry.Box `yaml:"-"`
 	// Dial replaces the network in tests.
 	Dial func(ctx context.Context, address string) (net.Conn, error) `yaml:"-"`
 }

@@ -56,7 +56,7 @@ func TestTopicsThatCouldNotBeKeptAreSubscribedLater(t *testing.T) {
 		if st := s.Status(); len(st.Filters) != 2 || st.Filters[1].Granted != 1 {
 			t.Errorf("filters %+v", st.Filters)
 		}
-		kept, err := loadState(cfg.StateDir, s.Name())
+		kept, err := loadState(cfg.StateDir, s.Name(), nil)
 		if err != nil || !slices.Equal(kept.Subscribed["node"], []string{"a", "b"}) {
 			t.Errorf("kept %+v, %v", kept, err)
 		}

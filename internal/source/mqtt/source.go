@@ -55,7 +55,7 @@ func New(cfg Config, sink telemetry.Sink, logger *slog.Logger) (*Source, error) 
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{cfg: cfg, end: end, sink: sink, log: logger.With("source", cfg.Name), ring: newRing(), clientID: cfg.ClientID}
-	if s.state, err = loadState(cfg.StateDir, cfg.Name); err != nil {
+	if s.state, err = loadState(cfg.StateDir, cfg.Name, cfg.Box); err != nil {
 		return nil, err
 	}
 	if s.clientID == "" {

@@ -26,7 +26,12 @@ type state struct {
 	// Version5 says that the broker was seen to speak MQTT 5: then a connection
 	// that ends before its CONNACK is no reason to fall back to 3.1.1.
 	Version5 bool `json:"version_5,omitempty"`
+
+	box telemetry.Box // seals the file; nil: it is in clear
 }
+
+// statePlace is where the file's sealed bytes stand.
+const statePlace = "source state "
 
 // stateFile names the file; characters that a file name cannot have are replaced.
 func stateFile(dir, name string) string {
@@ -39,8 +44,8 @@ func stateFile(dir, name string) string {
 	return filepath.Join(dir, "source-"+clean+".json")
 }
 
-func loadState(dir, name string) (*state, error) {
-	s := &state{}
+func loadState(dir, name string, box telemetry.Box) (*state, error) {
+	s := &state{box: box}
 	if dir != "" {
 		file := stateFile(dir, name)
 		b, err := os.ReadFile(file)
@@ -49,7 +54,13 @@ func loadState(dir, name string) (*state, error) {
 		case err != nil:
 			return nil, fmt.Errorf("read source state: %w", err)
 		default:
-			if err := json.Unmarshal(b, s); err != nil {
+			if box != nil {
+				b, err = box.Open(nil, b, statePlace+name)
+			}
+			if err == nil {
+				err = json.Unmarshal(b, s)
+			}
+			if err != nil {
 				e := telemetry.Errorf(telemetry.CodeDamaged, "read source state", "%s: %w", file, err)
 				return nil, e.WithHint("it holds the drawn client identifier and the subscribed filters; without it a new identifier is drawn, and the broker keeps the old session until it expires")
 			}
@@ -75,6 +86,12 @@ func (s *state) save(dir, name string) (err error) {
 	if err != nil {
 		return err
 	}
+	b = append(b, '\n')
+	if s.box != nil {
+		if b, err = s.box.Seal(nil, b, statePlace+name); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -84,7 +101,7 @@ func (s *state) save(dir, name string) (err error) {
 		return err
 	}
 	defer os.Remove(f.Name()) // fails after the rename, as it should
-	if _, err := f.Write(append(b, '\n')); err != nil {
+	if _, err := f.Write(b); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if err := f.Sync(); err != nil {

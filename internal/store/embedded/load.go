@@ -18,6 +18,7 @@ func (s *Store) load(ctx context.Context) error {
 		do   func() error
 	}{
 		{"tenants", s.loadTenants},
+		{"destroyed tenants", s.clearDestroyed},
 		{"tables", s.loadTables},
 		{"series", s.loadSeries},
 		{"quarantine", s.loadQuarantine},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/seal"
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // Options configure a store. The zero value of every field but Dir is a
@@ -23,6 +24,10 @@ type Options struct {
 	// Sealing is how the store's keys are unlocked; nil leaves it in clear. What a
 	// store is made as it stays.
 	Sealing *seal.Credentials
+	// Forget is called when the store clears away what a tenant left whose keys
+	// were destroyed: whoever keeps more of it does the same. It may be called
+	// again after a crash.
+	Forget func(telemetry.Tenant) error
 
 	// MaxSeries is the series budget of each tenant. Default 10,000,000.
 	MaxSeries int

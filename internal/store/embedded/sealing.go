@@ -12,9 +12,9 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// checkSealing finds out, before anything is written, whether the directory and
-// the keys go together.
-func checkSealing(o Options) error {
+// CheckSealing finds out, without writing anything, whether the directory and the
+// keys go together. Open does it too.
+func CheckSealing(o Options) error {
 	if seal.Exists(o.Dir) {
 		if o.Sealing == nil {
 			return sealedStore(o.Dir)

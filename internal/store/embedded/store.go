@@ -116,7 +116,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 
 func (s *Store) open(ctx context.Context) (err error) {
 	dir := s.opt.Dir
-	if err := checkSealing(s.opt); err != nil {
+	if err := CheckSealing(s.opt); err != nil {
 		return err
 	}
 	if !s.opt.ReadOnly {

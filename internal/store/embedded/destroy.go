@@ -1,0 +1,57 @@
+package embedded
+
+import (
+	"maps"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// clearDestroyed deletes what is left of tenants whose keys were destroyed: nobody
+// can read it. Their files are orphans then, which loadSegments removes. A kill
+// before the ring forgets them makes the next start do it again.
+func (s *Store) clearDestroyed() error {
+	if s.ring == nil || s.opt.ReadOnly || len(s.ring.Destroyed()) == 0 {
+		return nil
+	}
+	kept := maps.Clone(*s.tenants.Load())
+	for _, owner := range s.ring.Destroyed() {
+		if s.opt.Forget != nil {
+			if err := s.opt.Forget(telemetry.Tenant(owner)); err != nil {
+				return err
+			}
+		}
+		tn := kept[telemetry.Tenant(owner)]
+		if tn == nil {
+			continue
+		}
+		if err := s.w.transaction(func() error { return s.deleteTenant(tn) }); err != nil {
+			return err
+		}
+		delete(kept, tn.name)
+		s.opt.Logger.Info("cleared away what a destroyed tenant left", "tenant", owner)
+	}
+	s.tenants.Store(&kept)
+	return s.ring.Cleared()
+}
+
+// deleteTenant deletes all rows of a tenant, in a transaction.
+func (s *Store) deleteTenant(tn *tenant) error {
+	for _, t := range catalogTables {
+		key := ""
+		for _, c := range t.clear {
+			if c == "tenant" {
+				key = "tenant"
+			}
+		}
+		if t == tenantsTable {
+			key = "id"
+		}
+		if key == "" {
+			continue
+		}
+		if err := s.w.exec("DELETE FROM "+t.name+" WHERE "+key+" = ?", tn.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
