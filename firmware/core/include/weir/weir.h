@@ -1,7 +1,7 @@
 /*
  * weir/weir.h: the recorder.
  *
- *   static struct weir recorder;                     all memory is the caller's
+ *   static struct weir recorder;                    all memory is the caller's
  *   weir_init(&recorder, &config, &ports, &memory);
  *   for (;;) {
  *     weir_poll(&recorder);
@@ -15,11 +15,13 @@
 #define WEIR_WEIR_H
 
 #include "weir/port.h"
-#include "weir/store.h"
+#include "weir/storage.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+struct weir; /* weir/state.h */
 
 /* What happens to a new record when the ring is full. Each is counted. */
 enum weir_overflow {
@@ -51,6 +53,7 @@ struct weir_config {
   const char *const *topics;
   uint8_t topic_count;
   uint8_t qos; /* of the subscriptions: 0 or 1 */
+  bool local_only; /* the topics of the schemas are not subscribed to: readings come by weir_record() */
 
   enum weir_overflow overflow;
   enum weir_ack ack;
@@ -60,9 +63,10 @@ struct weir_config {
   uint32_t backoff_max_ms; /* it doubles up to this; 0: 60,000. Each wait is drawn between half and whole. */
 
   /* The uplink's schedule: it is open for window_s in each period_s, and always when period_s is 0.
-   * Without subscriptions the connection is closed outside the window. */
+   * With local_only the connection is closed outside the window. */
   uint32_t uplink_period_s;
   uint32_t uplink_window_s;
+  uint32_t linger_ms; /* a record waits at most so long for a batch to fill; 0: 1,000 */
 
   const uint8_t *schema_key; /* 32 bytes, Ed25519 public key that signs schemas; NULL: schemas over MQTT are refused */
 
@@ -74,12 +78,11 @@ struct weir_ports {
   const struct weir_clock *clock;
   const struct weir_random *random;
   const struct weir_net *net;           /* NULL: no network */
-  const struct weir_store *store;       /* NULL: the ring is the store */
+  struct weir_storage *storage;         /* NULL: no card, the ring keeps records until the gateway has them */
+  const struct weir_storage_config *storage_config; /* of storage; epoch, device, reset_* and event are filled in by the core */
   const struct weir_watchdog *watchdog; /* NULL: none */
   const struct weir_slots *slots;       /* NULL: schemas come anew with each connection */
 };
-
-#include "weir/state.h"
 
 /* Memory of the caller. Sizes are in bytes; pointers aligned to WEIR_BLOCK_ALIGN. */
 struct weir_memory {
@@ -87,10 +90,12 @@ struct weir_memory {
   uint32_t ring_size;
   uint8_t *plans; /* compiled schemas: one more slot than schemas, so that a new version arrives while the old one runs */
   uint32_t plan_size;  /* of each slot */
-  uint32_t plan_slots; /* at most WEIR_PLANS_MAX + 1 */
-  uint8_t *batch; /* one uplink message: at least 128, better 1,024 */
+  uint32_t plan_slots; /* 0: only schemas that are linked in */
+  uint8_t *batch; /* one uplink message: at least 640, better 1,024 */
   uint32_t batch_size;
 };
+
+#include "weir/state.h"
 
 /* Prepares *w. Touches no port but clock and watchdog.
  * WEIR_OK
@@ -102,7 +107,7 @@ int weir_init(struct weir *w, const struct weir_config *config, const struct wei
  * the bytes must stay valid. One of a higher version that comes over MQTT takes its place.
  * WEIR_OK
  * WEIR_E_INVALID  not a plan that this firmware runs
- * WEIR_E_FULL     more than plan_slots - 1 schemas */
+ * WEIR_E_FULL     more than WEIR_SCHEMAS */
 int weir_add_schema(struct weir *w, const uint8_t *plan, uint32_t size);
 
 /* Goes on with everything. Bounded work.
@@ -124,7 +129,8 @@ int weir_record(struct weir *w, const char *topic, const void *payload, uint32_t
 /* Whether everything of this epoch up to the sequence is durable (on the card, or with the gateway). */
 bool weir_is_durable(const struct weir *w, uint64_t sequence);
 
-/* Prepares for an update or for power to go: takes no more messages, makes everything durable, tells the gateway, disconnects.
+/* Prepares for an update or for power to go: takes no more messages, makes everything durable
+ * on the card, acknowledges it, disconnects.
  * WEIR_BUSY  under way: call weir_poll() and again
  * WEIR_OK    quiet; weir_resume() goes on */
 int weir_quiesce(struct weir *w);
