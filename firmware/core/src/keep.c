@@ -74,7 +74,7 @@ uint64_t weir_keep_deadline(const struct weir *w) {
   if (s == NULL) return UINT64_MAX;
   uint64_t ms = weir_storage_deadline(s), poll_us = w->ports.storage_config->block->poll_us;
   uint64_t at = ms > UINT64_MAX / 1000 ? UINT64_MAX : ms * 1000;
-  if (w->card_busy) /* an operation is under way: its end wakes the loop, or is looked for */
+  if (w->card_busy && s->op != 0) /* an operation is under way: its end wakes the loop, or is looked for */
     at = poll_us != 0 ? weir_earlier(at, w->now + poll_us) : UINT64_MAX;
   return at;
 }

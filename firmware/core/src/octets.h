@@ -1,31 +1,15 @@
-/* octets.h: integers in byte strings, without unaligned access (Cortex-M0+). */
+/* octets.h: the integers of MQTT (big endian) and of our own messages (LEB128), beside bytes.h. */
 #ifndef WEIR_OCTETS_H
 #define WEIR_OCTETS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bytes.h"
+
 enum { WEIR_VARINT_MAX = 10 };
 
 static inline uint32_t weir_get16be(const uint8_t *p) { return ((uint32_t)p[0] << 8) | p[1]; }
-
-static inline uint32_t weir_get32(const uint8_t *p) {
-  return (uint32_t)p[0] | ((uint32_t)p[1] << 8) | ((uint32_t)p[2] << 16) | ((uint32_t)p[3] << 24);
-}
-
-static inline uint64_t weir_get64(const uint8_t *p) { return weir_get32(p) | ((uint64_t)weir_get32(p + 4) << 32); }
-
-static inline void weir_put32(uint8_t *p, uint32_t v) {
-  p[0] = (uint8_t)v;
-  p[1] = (uint8_t)(v >> 8);
-  p[2] = (uint8_t)(v >> 16);
-  p[3] = (uint8_t)(v >> 24);
-}
-
-static inline void weir_put64(uint8_t *p, uint64_t v) {
-  weir_put32(p, (uint32_t)v);
-  weir_put32(p + 4, (uint32_t)(v >> 32));
-}
 
 /* Writes v as LEB128 and returns how many bytes it took (at most WEIR_VARINT_MAX). */
 static inline uint32_t weir_put_varint(uint8_t *p, uint64_t v) {
