@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/query":           {"internal/telemetry", "internal/store", "internal/rollup"},
 	"internal/transfer":        {"internal/telemetry", "internal/store", "internal/schema"},
 	"internal/demo":            {"internal/telemetry", "internal/source/wire"},
+	"internal/device":          {"internal/telemetry", "internal/schema"},
 	"internal/testkit":         {},
 	"internal/house":           {},
 	"internal/powercut":        {},

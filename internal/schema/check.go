@@ -122,6 +122,9 @@ func (c *Checker) checkOthers(r *Route, payload []byte) (plan *Plan, rows []Row,
 // is no JSON is malformed, also where the schema refuses what stands before: so
 // the reason does not depend on who decides, the plan or the library.
 func (c *Checker) run(p *Plan, payload []byte) bool {
+	if p.device && !c.withinProfile(p, payload) {
+		return false
+	}
 	if c.walk(p, payload) {
 		return true
 	}

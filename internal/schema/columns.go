@@ -165,6 +165,7 @@ func (c *compiler) mappings(path string, specs []mapSpec) (telemetry.ColumnType,
 			c.problem(s.to, path+".map", fmt.Sprintf("maps %s twice", s.from.text), "")
 		}
 		m := mapping{from: s.from}
+		m.to, _ = constantOf(s.to)
 		switch {
 		case s.to.kind == docNull:
 			m.null = true

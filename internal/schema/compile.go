@@ -13,12 +13,25 @@ import (
 // Compile parses a schema document and compiles it. It reports every problem
 // that it finds; the plan is nil if there is one.
 func Compile(file string, data []byte) (*Plan, Problems) {
+	return compileFor(file, data, false)
+}
+
+// compileFor compiles a document, and asks that it keeps to the device profile
+// where it is compiled for a device.
+func compileFor(file string, data []byte, device bool) (*Plan, Problems) {
 	tree, problems := readTree(file, data)
 	if tree == nil || len(problems) > 0 {
 		return nil, problems
 	}
 	doc, problems := readDocument(file, tree)
 	c := &compiler{documentReader: documentReader{file: file, problems: problems, doc: *doc}, tree: tree}
+	if device && !doc.device && tree.kind == docMap {
+		c.at(tree.line, tree.col, "profile", "is missing: without it the server takes payloads that a device refuses", "profile: device")
+		c.doc.device = true
+		if tree.get("unknown") == nil {
+			c.doc.unknown = unknownDrop
+		}
+	}
 	p := c.compile()
 	if len(c.problems) > 0 {
 		slices.SortStableFunc(c.problems, func(a, b Problem) int {
@@ -52,7 +65,7 @@ func (c *compiler) compile() *Plan {
 	c.plan = &Plan{
 		name: d.name, version: d.version, table: c.table, filter: d.pattern.filter, pattern: d.pattern,
 		onDrop: d.onDrop, retained: d.retained, expectEvery: d.expectEvery, retention: d.retention, rollups: d.rollups,
-		format: d.format, timeAs: d.timeAs, zone: d.zone, whens: len(d.when), when: d.when, restSlot: -1,
+		device: d.device, format: d.format, timeAs: d.timeAs, zone: d.zone, whens: len(d.when), when: d.when, restSlot: -1,
 	}
 	c.inner = map[*place]bool{}
 	schema := c.payloadSchema()
@@ -65,6 +78,9 @@ func (c *compiler) compile() *Plan {
 		return nil
 	}
 	c.readSchema(schema, true)
+	if d.device {
+		c.deviceKeywords(schema)
+	}
 	if c.plan.slow != "" {
 		c.readSchema(schema, false)
 	}
@@ -73,6 +89,9 @@ func (c *compiler) compile() *Plan {
 	c.addWhen()
 	c.addTags()
 	c.addColumns()
+	if d.device {
+		c.deviceLimits()
+	}
 	if len(c.problems) > 0 {
 		return nil
 	}

@@ -53,6 +53,7 @@ type document struct {
 	retention   time.Duration
 	rollups     []Rollup
 	onDrop      bool
+	device      bool // profile: device
 }
 
 // pointer is a JSON pointer (RFC 6901) of the document, with its position.
@@ -88,7 +89,7 @@ type mapSpec struct {
 }
 
 var documentKeys = []string{
-	"name", "version", "topic", "format", "time", "payload", "when", "rows", "tags", "columns", "null_values",
+	"name", "version", "topic", "format", "profile", "time", "payload", "when", "rows", "tags", "columns", "null_values",
 	"unknown", "identity", "retained", "expect_every", "retention", "rollups", "on_invalid",
 }
 
@@ -150,6 +151,7 @@ func readDocument(file string, root *docNode) (*document, Problems) {
 	if i := r.choice(root.get("format"), "format", "json", "value", "text"); i > 0 {
 		d.format = payloadFormat(i)
 	}
+	d.device = r.choice(root.get("profile"), "profile", "server", "device") == 1
 	each(root, "time", r.readTime)
 	d.payload = root.get("payload")
 	each(root, "when", r.readWhen)
@@ -158,6 +160,9 @@ func readDocument(file string, root *docNode) (*document, Problems) {
 	each(root, "columns", r.readColumns)
 	each(root, "null_values", r.readNulls)
 	d.unknown = unknownPolicy(r.choice(root.get("unknown"), "unknown", "keep", "drop", "refuse"))
+	if d.device && root.get("unknown") == nil {
+		d.unknown = unknownDrop
+	}
 	d.identity += telemetry.Identity(r.choice(root.get("identity"), "identity", "time+values", "time", "none"))
 	d.retained = RetainedPolicy(r.choice(root.get("retained"), "retained", "latest", "never", "always"))
 	d.onDrop = r.choice(root.get("on_invalid"), "on_invalid", "quarantine", "drop") == 1

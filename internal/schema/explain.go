@@ -28,7 +28,7 @@ func (f *Failure) Pointer() string {
 // Detail is one sentence for a person. It allocates.
 func (f *Failure) Detail() string {
 	s := f.sentence()
-	if f.Reason == "" || f.kind <= failDuplicate {
+	if f.Reason == "" || f.kind <= failDigits {
 		return s
 	}
 	if where := f.where(); where != "" {
@@ -89,9 +89,15 @@ func (f *Failure) sentence() string {
 	case failComma:
 		return "a comma or the end of the list or object must stand " + at
 	case failDepth:
-		return fmt.Sprintf("nested deeper than %d levels, %s", MaxDepth, at)
+		return fmt.Sprintf("nested deeper than %d levels, %s", f.depthLimit(), at)
 	case failDuplicate:
 		return fmt.Sprintf("the name %s stands twice in one object, %s", f.name(), at)
+	case failNames:
+		return fmt.Sprintf("more than %d names in the objects that are open (profile device), %s", DeviceNames, at)
+	case failNameLong:
+		return fmt.Sprintf("a name is longer than %d bytes (profile device), %s", DeviceName, at)
+	case failDigits:
+		return fmt.Sprintf("a number has more than %d digits (profile device), %s", DeviceDigits, at)
 	case failType:
 		if f.node.checks&checkEnum != 0 && f.node.types&^(typeArray|typeObject) == f.node.types {
 			return f.quote() + " is not one of " + listConstants(f.node.enum)
@@ -133,6 +139,8 @@ func (f *Failure) sentence() string {
 		return f.quote() + " is beyond what int64 holds"
 	case failColumn:
 		return f.quote() + " does not fit the type of its column"
+	case failText:
+		return fmt.Sprintf("%s is longer than the %d bytes that a device records", f.quote(), DeviceText)
 	case failTime:
 		return f.badTime()
 	case failNoTime:

@@ -20,6 +20,9 @@ const (
 	failComma     // neither comma nor end after a member
 	failDepth     // nested deeper than MaxDepth
 	failDuplicate // a name twice in one object
+	failNames     // more names than the device profile has room for
+	failNameLong  // a name longer than the device profile allows
+	failDigits    // a number of more digits than the device profile allows
 
 	// Refused by the schema.
 	failType
@@ -44,13 +47,14 @@ const (
 	failOverflow
 	failIntRange
 	failColumn
+	failText // longer than the device profile records
 	failTime
 	failNoTime
 )
 
 func (k failKind) reason() telemetry.Reason {
 	switch {
-	case k <= failDuplicate:
+	case k <= failDigits:
 		return telemetry.ReasonMalformed
 	case k < failOverflow:
 		return telemetry.ReasonInvalid

@@ -37,9 +37,10 @@ const (
 	checkPattern
 	checkItems       // minItems, maxItems
 	checkNulls       // null_values
+	checkText        // the device profile bounds what is recorded
 	checkNullNumbers // a number among them
 	checkNumbers     = checkMin | checkMax | checkMultiple | checkEnum | checkNullNumbers
-	checkStrings     = checkEnum | checkLength | checkPattern | checkNulls
+	checkStrings     = checkEnum | checkLength | checkPattern | checkNulls | checkText
 )
 
 // node is one place of the payload in a compiled plan: what is allowed there and
@@ -124,6 +125,7 @@ const (
 // mapping is one entry of a column's map.
 type mapping struct {
 	from constant
+	to   constant // as the document has it
 	null bool
 	bits uint64
 	text []byte

@@ -35,6 +35,7 @@ type Plan struct {
 	rollups     []Rollup
 	payloadTags int
 
+	device   bool // profile: device
 	format   payloadFormat
 	root     *node
 	timeAs   timeFormat

@@ -191,6 +191,9 @@ func (s *Set) Route(topic []byte) *Route {
 	}
 	var buf [16]int32
 	found := s.root.find(topic, true, true, buf[:0])
+	if len(topic) > DeviceTopic {
+		found = slices.DeleteFunc(found, func(i int32) bool { return s.plans[i].device })
+	}
 	if len(found) == 0 {
 		return nil
 	}

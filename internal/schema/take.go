@@ -52,8 +52,11 @@ func (c *Checker) takeOne(n *node, u *use, s *scalar, pos int) bool {
 		c.setColumn(n, u.slot, u.colType, s, pos)
 	case toTag:
 		c.tags[u.slot] = TagValue{Text: s.text}
+		if c.plan.device && len(s.text) > DeviceText {
+			c.deferAt(failText, n, pos)
+		}
 	case toTime:
-		if t, ok := c.plan.readTime(s); ok {
+		if t, ok := c.plan.readTime(s); ok && !(c.plan.device && s.kind == typeString && len(s.text) > DeviceText) {
 			c.time, c.timed = t, true
 		} else {
 			c.deferAt(failTime, n, pos)
@@ -219,6 +222,9 @@ func (c *Checker) bareValue(n *node) bool {
 	}
 	if n.checks&checkNulls != 0 && last > pos && matchText(n.nulls, p[pos:last]) {
 		return c.takeNull(n, pos, last) >= 0
+	}
+	if c.plan.device && !c.numberWithin(pos) {
+		return false
 	}
 	end := c.value(n, pos)
 	if end < 0 {

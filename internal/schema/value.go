@@ -225,6 +225,9 @@ func (c *Checker) textChecks(n *node, text []byte, flags uint, pos int) bool {
 		c.failAt(failPattern, n, pos)
 		return false
 	}
+	if n.checks&checkText != 0 && len(text) > DeviceText {
+		c.deferAt(failText, n, pos)
+	}
 	return true
 }
 

@@ -37,7 +37,12 @@ enum weir_profile {
   WEIR_FIELDS_MAX = 32,    /* tags and columns */
   WEIR_CAPTURES_MAX = 8,   /* captures of a topic */
   WEIR_TOPIC_MAX = 128,    /* bytes of a topic */
-  WEIR_BODY_MAX = 400      /* bytes of a record's body */
+  WEIR_BODY_MAX = 400,     /* bytes of a record's body */
+  WEIR_PROPERTIES_MAX = 32, /* of one object of a schema */
+  WEIR_LIST_MAX = 64,      /* entries of an enum, a map, null_values */
+  WEIR_WHENS_MAX = 8,      /* conditions of `when` */
+  WEIR_ELEMENTS_MAX = 16,  /* elements of a list that a schema's pointers name */
+  WEIR_DIGITS_MAX = 19     /* digits of a number */
 };
 
 /* Why a payload is taken or refused, in the order in which reasons win. */
@@ -151,7 +156,6 @@ struct weir_number {
   uint8_t digits;    /* in the mantissa, from the first that is not 0 */
   bool negative;
   bool minus;        /* of the power */
-  bool over;         /* a digit other than 0 beyond the 19th */
 };
 
 /* One check; the caller's memory. Fields are not an interface unless said so. */
@@ -170,16 +174,20 @@ struct weir_check {
   uint32_t room;
   uint32_t at;       /* offset of the next byte */
   uint32_t start;    /* of the value, or the name, that is being read */
-  uint32_t mark;     /* of the escape or character that is being read; text: characters */
+  uint32_t mark;     /* of the escape or character that is being read */
   uint32_t runes;    /* characters of a string */
   uint64_t key;      /* of the hash of unknown names */
+  int64_t time;      /* of the reading */
   uint64_t unknown[WEIR_NAMES_MAX]; /* hashes of the unknown names of the open objects */
   struct weir_level levels[WEIR_DEPTH_MAX];
   struct weir_number number;
   uint8_t lengths[WEIR_FIELDS_MAX]; /* bytes of each field's value in the body */
   uint8_t text[WEIR_TEXT_MAX];
   uint32_t present;
-  uint32_t unit;     /* escapes: the code unit that is being read */
+  uint32_t unit;     /* escapes: the code unit that is being read; UTF-8: bounds of the next byte; words: the first letter */
+  uint32_t rune;     /* the character that is being read */
+  uint32_t bare_at;  /* value: where the payload begins after space */
+  uint16_t bare;     /* value: bytes since then */
   uint16_t high;     /* escapes: the first half of a surrogate pair */
   uint16_t node;     /* of the value that is being read */
   uint16_t head;     /* bytes of the body before the first field */
@@ -199,6 +207,7 @@ struct weir_check {
   uint16_t later_place;
   int32_t later_offset;
   uint8_t slot;
+  uint8_t time_unit; /* of time: 0 none, 1 ms, 2 us, 3 ns */
 };
 
 /* Begins a check. captures come from weir_plan_match and are read by this call only.

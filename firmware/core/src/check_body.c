@@ -1,0 +1,145 @@
+/* The record's body, written as values come (docs/format/record.md). */
+#include <string.h>
+
+#include "check_internal.h"
+
+enum { HEAD_FULL = 0x40, HEAD_RAW = 0x80, SYMBOLS = 40 };
+
+static uint32_t put_varint(uint8_t *out, uint64_t v) {
+  uint32_t n = 0;
+  while (v >= 0x80) {
+    out[n++] = (uint8_t)(v | 0x80);
+    v >>= 7;
+  }
+  out[n++] = (uint8_t)v;
+  return n;
+}
+
+static uint64_t zigzag(int64_t v) { return (uint64_t)v << 1 ^ (uint64_t)(v < 0 ? -1 : 0); }
+
+/* The number of a character of a capture; SYMBOLS where it has none. */
+static uint32_t symbol(uint8_t ch) {
+  if (ch >= 'a' && ch <= 'z') return ch - 'a' + 12u;
+  if (ch >= '0' && ch <= '9') return ch - '0' + 2u;
+  if (ch == '-') return 38;
+  return ch == '_' ? 39u : SYMBOLS;
+}
+
+/* Captures as groups of three characters in 16 bits; 0 where a character has no number. */
+static uint32_t put_symbols(uint8_t *out, const struct weir_captures *captures) {
+  uint32_t n = 0, group = 0, filled = 0, i = 0, j = 0;
+  for (;;) {
+    uint32_t s = 0; /* the end, and what fills up the last group */
+    if (i < captures->count) {
+      if (j < captures->values[i].size) {
+        s = symbol((uint8_t)captures->topic[captures->values[i].at + j++]);
+      } else if (j = 0, ++i < captures->count) {
+        s = 1;
+      }
+    }
+    if (s == SYMBOLS) return 0;
+    group = group * SYMBOLS + s;
+    if (++filled < 3) continue;
+    out[n++] = (uint8_t)group;
+    out[n++] = (uint8_t)(group >> 8);
+    if (i == captures->count) return n;
+    group = filled = 0;
+  }
+}
+
+void body_begin(struct weir_check *c, const struct weir_captures *captures) {
+  c->body[0] = c->slot;
+  uint32_t n = 1;
+  if (captures->count > 0) {
+    uint32_t symbols = put_symbols(c->body + 1, captures);
+    if (symbols == 0) {
+      uint32_t at = 2;
+      for (uint32_t i = 0; i < captures->count; i++) {
+        if (i > 0) c->body[at++] = '/';
+        memcpy(c->body + at, captures->topic + captures->values[i].at, captures->values[i].size);
+        at += captures->values[i].size;
+      }
+      c->body[0] |= HEAD_RAW;
+      c->body[1] = (uint8_t)(at - 2);
+      symbols = at - 1;
+    }
+    n += symbols;
+  }
+  c->head = (uint16_t)n;
+  c->size = n;
+  c->present = 0;
+}
+
+/* Makes room for the value of a field, after those of the fields before it. */
+static uint8_t *body_room(struct weir_check *c, uint32_t field, uint32_t n) {
+  uint32_t at = c->size;
+  if (c->present >> field != 0) { /* a payload in another order than the schema's */
+    at = c->head;
+    for (uint32_t i = 0; i < field; i++) {
+      if (c->present >> i & 1) at += c->lengths[i];
+    }
+    memmove(c->body + at + n, c->body + at, c->size - at);
+  }
+  c->present |= UINT32_C(1) << field;
+  c->lengths[field] = (uint8_t)n;
+  c->size += n;
+  return c->body + at;
+}
+
+static void body_put(struct weir_check *c, uint32_t field, const uint8_t *bytes, uint32_t n) {
+  memcpy(body_room(c, field, n), bytes, n);
+}
+
+void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d) {
+  uint8_t out[16];
+  bool plain = d->exponent <= 0 && d->exponent >= -6;
+  uint64_t m = d->mantissa;
+  uint32_t n = 1;
+  out[0] = (uint8_t)((plain ? (uint32_t)-d->exponent : 7u) | (d->negative ? 8u : 0u) | (uint32_t)(m & 7) << 4);
+  if (m >> 32 != 0) {
+    out[0] |= 0x80;
+    n += put_varint(out + 1, m >> 3);
+  } else if (m >= 8) { /* most: 32 bits are enough */
+    uint32_t rest = (uint32_t)m >> 3;
+    out[0] |= 0x80;
+    while (rest >= 0x80) {
+      out[n++] = (uint8_t)(rest | 0x80);
+      rest >>= 7;
+    }
+    out[n++] = (uint8_t)rest;
+  }
+  if (!plain) n += put_varint(out + n, zigzag(d->exponent));
+  body_put(c, field, out, n);
+}
+
+void body_integer(struct weir_check *c, uint32_t field, int64_t value) {
+  uint8_t out[10];
+  body_put(c, field, out, put_varint(out, zigzag(value)));
+}
+
+void body_byte(struct weir_check *c, uint32_t field, uint8_t value) { *body_room(c, field, 1) = value; }
+
+void body_text(struct weir_check *c, uint32_t field, const void *bytes, uint32_t n) {
+  uint8_t out[2];
+  uint32_t prefix = put_varint(out, n);
+  uint8_t *to = body_room(c, field, prefix + n);
+  memcpy(to, out, prefix);
+  memcpy(to + prefix, bytes, n);
+}
+
+void body_end(struct weir_check *c) {
+  uint8_t out[10 + 4];
+  uint32_t n = 0;
+  c->body[0] |= (uint8_t)(c->time_unit << 4);
+  if (c->time_unit != 0) n = put_varint(out, zigzag(c->time));
+  uint32_t fields = (uint32_t)c->plan[PLAN_TAGS] + c->plan[PLAN_COLUMNS];
+  uint32_t all = fields == 32 ? UINT32_MAX : (UINT32_C(1) << fields) - 1;
+  if (c->present == all) {
+    c->body[0] |= HEAD_FULL;
+  } else {
+    for (uint32_t i = 0; i < fields; i += 8) out[n++] = (uint8_t)(c->present >> i);
+  }
+  memmove(c->body + c->head + n, c->body + c->head, c->size - c->head);
+  memcpy(c->body + c->head, out, n);
+  c->size += n;
+}

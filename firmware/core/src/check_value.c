@@ -1,0 +1,313 @@
+/* What the plan says to a value that is complete, in the server's order: null_values, type, bounds, multipleOf, enum, length, uses. */
+#include <string.h>
+
+#include "check_internal.h"
+
+enum { NO_CHOICE = 0xFF };
+
+/* A value that is complete. */
+struct value {
+  uint8_t type;  /* one TYPE_… bit */
+  bool truth;    /* of a boolean */
+  uint8_t choice; /* entry of the enum that it is */
+  struct decimal number;
+};
+
+/* Where a check of the mask stands among the checks, or NULL. */
+static const uint8_t *find_check(const struct weir_check *c, uint32_t node, uint32_t which) {
+  uint32_t at = node == 0 ? 0 : read16(c->plan + node + NODE_CHECKS);
+  if (at == 0) return NULL;
+  uint32_t mask = read16(c->plan + at);
+  if ((mask & which) == 0) return NULL;
+  at += 2;
+  if (which > CHECK_MIN && (mask & CHECK_MIN)) at += DECIMAL_SIZE;
+  if (which > CHECK_MAX && (mask & CHECK_MAX)) at += DECIMAL_SIZE;
+  if (which > CHECK_MULTIPLE && (mask & CHECK_MULTIPLE)) at += 6;
+  if (which > CHECK_ENUM && (mask & CHECK_ENUM)) at += 2;
+  if (which > CHECK_LENGTH && (mask & CHECK_LENGTH)) at += 4;
+  return c->plan + at;
+}
+
+const uint8_t *check_nulls(const struct weir_check *c, uint32_t node) {
+  const uint8_t *at = find_check(c, node, CHECK_NULLS);
+  return at == NULL ? NULL : c->plan + read16(at);
+}
+
+bool check_text_is(const struct weir_check *c, const uint8_t *constant) {
+  if (constant[0] != CONST_STRING || c->text_over) return false;
+  const uint8_t *text = c->plan + read16(constant + 1);
+  return text[0] == c->text_size && memcmp(text + 1, c->text, text[0]) == 0;
+}
+
+/* Whether the value is the constant, numbers by their exact value. */
+static bool same(const struct weir_check *c, const struct value *v, const uint8_t *constant) {
+  switch (constant[0]) {
+    case CONST_NULL: return v->type == TYPE_NULL;
+    case CONST_BOOL: return v->type == TYPE_BOOL && v->truth == (constant[1] != 0);
+    case CONST_NUMBER: return (v->type & TYPE_NUMBER) && decimal_compare(&v->number, constant + 1) == 0;
+    default: return v->type == TYPE_STRING && check_text_is(c, constant);
+  }
+}
+
+/* The entry of a list that the value is, or NO_CHOICE. */
+static uint8_t entry_of(const struct weir_check *c, const struct value *v, const uint8_t *list) {
+  for (uint8_t i = 0; i < list[0]; i++) {
+    if (same(c, v, c->plan + read16(list + 1 + 2 * i))) return i;
+  }
+  return NO_CHOICE;
+}
+
+/* A refused payload still tells whether it is one that this plan is for. */
+static void look_for_whens(struct weir_check *c, const struct value *v) {
+  uint32_t at = c->node == 0 ? 0 : read16(c->plan + c->node + NODE_USES);
+  if (at == 0) return;
+  for (uint32_t i = 0; i < c->plan[at]; i++) {
+    const uint8_t *use = c->plan + at + 1 + 4 * i;
+    if (use[0] == TAKE_WHEN && same(c, v, c->plan + read16(use + 2))) c->whens++;
+  }
+}
+
+static void take_text(struct weir_check *c, uint32_t field) {
+  if (c->text_over) {
+    check_later(c, WEIR_CODE_TEXT, c->node, c->start);
+  } else {
+    body_text(c, field, c->text, c->text_size);
+  }
+}
+
+static void take_number(struct weir_check *c, const struct value *v, uint32_t field, uint8_t form) {
+  int64_t i;
+  if (form == 0) {
+    if (decimal_overflows(&v->number)) {
+      check_later(c, WEIR_CODE_OVERFLOW, c->node, c->start);
+    } else {
+      body_decimal(c, field, &v->number);
+    }
+  } else if (form != 1 || !decimal_is_integer(&v->number)) {
+    check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
+  } else if (decimal_to_int(&v->number, &i)) {
+    body_integer(c, field, i);
+  } else {
+    check_later(c, WEIR_CODE_INT_RANGE, c->node, c->start);
+  }
+}
+
+/* Records what a column's map says for the value. */
+static void take_mapped(struct weir_check *c, const struct value *v, uint32_t field, const uint8_t *map) {
+  for (uint8_t i = 0; i < map[0]; i++) {
+    if (!same(c, v, c->plan + read16(map + 1 + 4 * i))) continue;
+    if (read16(map + 3 + 4 * i) != 0) body_byte(c, field, i);
+    return;
+  }
+  check_refuse(c, WEIR_CODE_MAP, c->node, c->start);
+}
+
+static void take_column(struct weir_check *c, const struct value *v, uint32_t field) {
+  const uint8_t *f = plan_field(c->plan, field);
+  uint8_t form = f[1];
+  if (form == 5) {
+    take_mapped(c, v, field, c->plan + read16(f + 4));
+  } else if (v->type & TYPE_NUMBER) {
+    take_number(c, v, field, form);
+  } else if (v->type == TYPE_STRING && form == 2) {
+    take_text(c, field);
+  } else if (v->type == TYPE_STRING && form == 4 && v->choice != NO_CHOICE) {
+    body_byte(c, field, v->choice);
+  } else if (v->type == TYPE_BOOL && form == 3) {
+    body_byte(c, field, v->truth);
+  } else {
+    check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
+  }
+}
+
+static void take_tag(struct weir_check *c, const struct value *v, uint32_t field) {
+  if (v->type == TYPE_BOOL) {
+    body_text(c, field, v->truth ? "true" : "false", v->truth ? 4 : 5);
+  } else {
+    take_text(c, field); /* of a number: its digits */
+  }
+}
+
+static void take_time(struct weir_check *c, const struct value *v) {
+  bool taken = (v->type & TYPE_NUMBER) ? time_number(c, &v->number) : v->type == TYPE_STRING && time_text(c);
+  if (!taken) check_later(c, WEIR_CODE_TIME, c->node, c->start);
+}
+
+/* Hands a value to everything that wants it. */
+static void take(struct weir_check *c, const struct value *v) {
+  const uint8_t *n = c->plan + c->node;
+  switch (n[NODE_USE]) {
+    case USE_NONE: return;
+    case USE_COLUMN: take_column(c, v, n[NODE_FIELD]); return;
+    case USE_TIME: take_time(c, v); return;
+    default: break;
+  }
+  const uint8_t *uses = c->plan + read16(n + NODE_USES);
+  for (uint32_t i = 0; i < uses[0]; i++) {
+    const uint8_t *use = uses + 1 + 4 * i;
+    switch (use[0]) {
+      case TAKE_COLUMN: take_column(c, v, use[1]); break;
+      case TAKE_TAG: take_tag(c, v, use[1]); break;
+      case TAKE_TIME: take_time(c, v); break;
+      default:
+        if (same(c, v, c->plan + read16(use + 2))) {
+          c->whens++;
+        } else {
+          check_refuse(c, WEIR_CODE_WHEN, c->node, c->start);
+        }
+    }
+    if (c->refused) return;
+  }
+}
+
+/* Passes a null, or one of null_values: columns and tags stay null. */
+static void take_null(struct weir_check *c, const struct value *v) {
+  const uint8_t *n = c->plan + c->node;
+  if (n[NODE_USE] == USE_TIME) check_later(c, WEIR_CODE_TIME, c->node, c->start);
+  if (n[NODE_USE] != USE_LIST) return;
+  const uint8_t *uses = c->plan + read16(n + NODE_USES);
+  for (uint32_t i = 0; i < uses[0]; i++) {
+    const uint8_t *use = uses + 1 + 4 * i;
+    if (use[0] == TAKE_TIME) check_later(c, WEIR_CODE_TIME, c->node, c->start);
+    if (use[0] != TAKE_WHEN) continue;
+    if (c->plan[read16(use + 2)] == CONST_NULL && v->type == TYPE_NULL) {
+      c->whens++;
+    } else {
+      check_refuse(c, WEIR_CODE_WHEN, c->node, c->start);
+      return;
+    }
+  }
+}
+
+/* Runs minimum, maximum and multipleOf; at stands at the first of them. */
+static bool number_within(struct weir_check *c, const struct decimal *d, uint32_t mask, const uint8_t *at) {
+  if (mask & CHECK_MIN) {
+    int order = decimal_compare(d, at);
+    if (order < 0 || (order == 0 && (at[10] & DECIMAL_EXCLUSIVE))) {
+      check_refuse(c, WEIR_CODE_MIN, c->node, c->start);
+      return false;
+    }
+    at += DECIMAL_SIZE;
+  }
+  if (mask & CHECK_MAX) {
+    int order = decimal_compare(d, at);
+    if (order > 0 || (order == 0 && (at[10] & DECIMAL_EXCLUSIVE))) {
+      check_refuse(c, WEIR_CODE_MAX, c->node, c->start);
+      return false;
+    }
+    at += DECIMAL_SIZE;
+  }
+  if ((mask & CHECK_MULTIPLE) && !decimal_divides(d, at)) {
+    check_refuse(c, WEIR_CODE_MULTIPLE, c->node, c->start);
+    return false;
+  }
+  return true;
+}
+
+static bool length_within(struct weir_check *c, const uint8_t *at) {
+  uint32_t most = read16(at + 2);
+  if (c->runes < read16(at)) {
+    check_refuse(c, WEIR_CODE_SHORT, c->node, c->start);
+    return false;
+  }
+  if (most != NO_LIMIT && c->runes > most) {
+    check_refuse(c, WEIR_CODE_LONG, c->node, c->start);
+    return false;
+  }
+  return true;
+}
+
+/* Runs every check of a value and takes it. */
+static void check_scalar(struct weir_check *c, struct value *v) {
+  if (c->node == 0) return;
+  if (c->refused) {
+    look_for_whens(c, v);
+    return;
+  }
+  const uint8_t *n = c->plan + c->node;
+  uint32_t checks = read16(n + NODE_CHECKS);
+  uint32_t mask = checks == 0 ? 0 : read16(c->plan + checks);
+  if (mask & CHECK_NULLS) {
+    const uint8_t *nulls = check_nulls(c, c->node);
+    if (entry_of(c, v, nulls) != NO_CHOICE) {
+      take_null(c, v);
+      return;
+    }
+  }
+  bool ok = (n[NODE_TYPES] & v->type) != 0;
+  if (!ok) check_refuse(c, WEIR_CODE_TYPE, c->node, c->start);
+  if (ok && (v->type & TYPE_NUMBER) && mask != 0) ok = number_within(c, &v->number, mask, c->plan + checks + 2);
+  if (ok && (mask & CHECK_ENUM)) {
+    v->choice = entry_of(c, v, c->plan + read16(find_check(c, c->node, CHECK_ENUM)));
+    ok = v->choice != NO_CHOICE;
+    if (!ok) check_refuse(c, WEIR_CODE_ENUM, c->node, c->start);
+  }
+  if (ok && (mask & CHECK_LENGTH) && v->type == TYPE_STRING) ok = length_within(c, find_check(c, c->node, CHECK_LENGTH));
+  if (!ok) {
+    look_for_whens(c, v);
+  } else if (v->type == TYPE_NULL) {
+    take_null(c, v);
+  } else {
+    take(c, v);
+  }
+}
+
+void check_string(struct weir_check *c) {
+  struct value v = {TYPE_STRING, false, NO_CHOICE, {0, 0, false}};
+  check_scalar(c, &v);
+}
+
+void check_number(struct weir_check *c) {
+  const struct weir_number *from = &c->number;
+  struct value v = {TYPE_INTEGER, false, NO_CHOICE, {from->mantissa, from->exponent, from->negative}};
+  v.number.exponent += from->minus ? -(int32_t)from->power : (int32_t)from->power;
+  if (from->mantissa == 0) v.number.exponent = 0;
+  if (c->node == 0) return;
+  uint8_t types = c->plan[c->node + NODE_TYPES] & TYPE_NUMBER;
+  if (types != TYPE_NUMBER && !decimal_is_integer(&v.number)) v.type = TYPE_FRACTION;
+  check_scalar(c, &v);
+}
+
+void check_word(struct weir_check *c, uint8_t type, bool truth) {
+  struct value v = {type, truth, NO_CHOICE, {0, 0, false}};
+  check_scalar(c, &v);
+}
+
+void check_container(struct weir_check *c, const struct weir_level *level) {
+  const uint8_t *p = c->plan;
+  c->node = level->node;
+  c->start = level->at;
+  if (c->node == 0) return;
+  const uint8_t *n = p + c->node;
+  struct value v = {level->list ? TYPE_ARRAY : TYPE_OBJECT, false, NO_CHOICE, {0, 0, false}};
+  uint32_t array = read16(n + NODE_ARRAY), object = read16(n + NODE_OBJECT);
+  if (level->list && array != 0) {
+    uint32_t most = read16(p + array + 2);
+    if (level->count < read16(p + array)) check_refuse(c, WEIR_CODE_FEW, c->node, c->start);
+    if (most != NO_LIMIT && level->count > most) check_refuse(c, WEIR_CODE_MANY, c->node, c->start);
+  }
+  if (!level->list && object != 0 && !c->refused) {
+    uint32_t absent = read32(p + object + 2) & ~level->seen;
+    if (absent != 0) {
+      check_refuse(c, WEIR_CODE_REQUIRED, c->node, c->start);
+      for (c->missing = 0; (absent & 1) == 0; absent >>= 1) c->missing++;
+    }
+  }
+  if (!c->refused) take(c, &v);
+}
+
+void check_bare_null(struct weir_check *c, uint32_t node, uint32_t at) {
+  struct value v = {TYPE_STRING, false, NO_CHOICE, {0, 0, false}};
+  c->node = (uint16_t)node;
+  c->start = at;
+  take_null(c, &v);
+}
+
+bool check_wants_digits(const struct weir_check *c, uint32_t node) {
+  uint32_t at = node == 0 ? 0 : read16(c->plan + node + NODE_USES);
+  if (at == 0) return false;
+  for (uint32_t i = 0; i < c->plan[at]; i++) {
+    if (c->plan[at + 1 + 4 * i] == TAKE_TAG) return true;
+  }
+  return false;
+}
