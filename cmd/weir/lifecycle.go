@@ -18,3 +18,19 @@ func (c upgradeCmd) Run(ctx context.Context, s streams) error {
 	}
 	return command.Upgrade(ctx, e, c.Check)
 }
+
+type deleteCmd struct {
+	configFlags
+	Table  string `required:"" placeholder:"NAME" help:"The table, as weir query names it."`
+	Where  string `required:"" placeholder:"CONDITION" help:"On time, tags and fields, as SQL has it after WHERE."`
+	DryRun bool   `help:"Only count them."`
+	Yes    bool   `help:"Do not ask."`
+}
+
+func (c deleteCmd) Run(ctx context.Context, s streams) error {
+	e, err := c.env(s)
+	if err != nil {
+		return err
+	}
+	return command.Delete(ctx, e, command.DeleteOptions{Table: c.Table, Where: c.Where, DryRun: c.DryRun, Yes: c.Yes})
+}

@@ -196,6 +196,8 @@ func (n *Node) collectStore(e emitter) {
 	e.count("weir_store_compaction_errors_total", "Compactions that failed.", float64(s.CompactErrors))
 	e.count("weir_store_checkpoints_total", "Checkpoints of the write-ahead log.", float64(s.Checkpoints))
 	e.count("weir_store_damaged_total", "Times that damaged data was met.", float64(s.Damaged))
+	e.count("weir_store_deleted_rows_total", "Readings that weir delete took.", float64(s.Deleted))
+	e.gauge("weir_store_deleted_rows_kept", "Deleted readings that are still on the disk.", float64(s.DeletedKept))
 	const written = "Bytes that the store wrote, by what they were written for."
 	e.count("weir_store_written_bytes_total", written, float64(s.FrameBytes), "what", "level0")
 	e.count("weir_store_written_bytes_total", written, float64(s.SegmentBytes), "what", "segments")

@@ -143,15 +143,7 @@ func (p *plan) statable() bool {
 // openScan pins what the plan reads. The store's columns must still be those
 // that the plan was made for.
 func (x *execution) openScan(ctx context.Context, st store.Store, tenant telemetry.Tenant) (store.Scan, error) {
-	p := x.plan
-	req := store.ScanRequest{Tenant: tenant, Table: p.rel.table, From: p.from, To: p.to, Ranges: p.ranges}
-	if len(p.seriesIf) > 0 {
-		req.Match = p.matcher()
-	}
-	if p.never || p.from >= p.to {
-		req.From, req.To = 0, 0
-		req.Match = func(string, []store.Tag) bool { return false }
-	}
+	p, req := x.plan, x.request(tenant)
 	if p.rel.kind == relLatest {
 		return openLatest(ctx, st, tenant, req, x)
 	}
@@ -170,6 +162,20 @@ func (x *execution) openScan(ctx context.Context, st store.Store, tenant telemet
 		x.base.scan = s
 	}
 	return s, nil
+}
+
+// request is what the plan asks of the store.
+func (x *execution) request(tenant telemetry.Tenant) store.ScanRequest {
+	p := x.plan
+	req := store.ScanRequest{Tenant: tenant, Table: p.rel.table, From: p.from, To: p.to, Ranges: p.ranges}
+	if len(p.seriesIf) > 0 {
+		req.Match = p.matcher()
+	}
+	if p.never || p.from >= p.to {
+		req.From, req.To = 0, 0
+		req.Match = func(string, []store.Tag) bool { return false }
+	}
+	return req
 }
 
 // matcher evaluates the conditions on tags and topic once for each series.

@@ -117,6 +117,21 @@ type SegmentCount struct {
 	Answered int // left out because ScanRequest.Answer took their statistics
 }
 
+// DeleteRequest says which rows a Delete takes.
+type DeleteRequest struct {
+	// ScanRequest bounds where they may stand.
+	ScanRequest
+	// Select calls yield with rows to delete, counted as Unit.Read gives them and
+	// ascending, once or more for each unit.
+	Select func(ctx context.Context, scan Scan, u Unit, yield func(rows []int32) error) error
+}
+
+// Deleted is what a Delete did.
+type Deleted struct {
+	Rows       int64 // that are gone
+	Unreadable int64 // that could not be looked at, because they are damaged
+}
+
 // Tag is one tag value.
 type Tag struct {
 	Value string

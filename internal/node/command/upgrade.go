@@ -11,7 +11,7 @@ import (
 // Upgrade brings the data directory to this program's format, or only says what
 // that would take.
 func Upgrade(ctx context.Context, e *Env, check bool) error {
-	plan, err := node.CheckUpgrade(e.Config.Config, e.Logger)
+	plan, err := node.CheckUpgrade(e.Config.Config, e.quiet())
 	if err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func Upgrade(ctx context.Context, e *Env, check bool) error {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "upgrade", "about %s are needed and %s are free", bytesText(plan.Space()), bytesText(m.Free)).
 			WithHint("nothing was changed; make room and call it again")
 	}
-	if _, err := node.Upgrade(ctx, e.Config.Config, e.Logger); err != nil {
+	if _, err := node.Upgrade(ctx, e.Config.Config, e.quiet()); err != nil {
 		return err
 	}
 	return e.printf("done: %s has format %d\n", plan.Dir, plan.To)

@@ -42,6 +42,13 @@ func (f *fakeNode) Replay(_ context.Context, filter Filter) (*Replayed, error) {
 	return &Replayed{Tried: 3, Stored: 2, Kept: 1}, nil
 }
 
+func (f *fakeNode) Delete(_ context.Context, d Delete) (*Deleted, error) {
+	if d.Table != "env" || d.Where == "" {
+		return nil, telemetry.Errorf(telemetry.CodeNotFound, "delete", "no table %q", d.Table)
+	}
+	return &Deleted{Readings: 7, Unreadable: int64(len(d.Where))}, nil
+}
+
 func (f *fakeNode) Query(_ context.Context, sql, format string, w io.Writer) error {
 	if strings.HasPrefix(sql, "bad") {
 		return telemetry.Errorf(telemetry.CodeInvalid, "parse", "no such thing\nat all")
@@ -109,6 +116,13 @@ func TestTheClientSaysWhatTheNodeSays(t *testing.T) {
 	replayed, err := c.Replay(ctx, filter)
 	if err != nil || *replayed != (Replayed{Tried: 3, Stored: 2, Kept: 1}) {
 		t.Errorf("Replay = %+v, %v", replayed, err)
+	}
+	deleted, err := c.Delete(ctx, Delete{Table: "env", Where: "a=1"})
+	if err != nil || *deleted != (Deleted{Readings: 7, Unreadable: 3}) {
+		t.Errorf("Delete = %+v, %v", deleted, err)
+	}
+	if _, err := c.Delete(ctx, Delete{Table: "x", Where: "a=1"}); telemetry.CodeOf(err) != telemetry.CodeNotFound {
+		t.Errorf("the error came through as %v", err)
 	}
 	accepted, err := c.Accept(ctx, "env.yaml", []byte("x"), true)
 	if err != nil || accepted.Table != "env_v2" {

@@ -51,6 +51,13 @@ func Handler(b Backend) *http.ServeMux {
 			return b.Check(ctx, a.File, a.Document)
 		})
 	})
+	mux.HandleFunc("POST /v1/delete", func(w http.ResponseWriter, r *http.Request) {
+		var d Delete
+		if !read(w, r, &d) {
+			return
+		}
+		answer(w, r, func(ctx context.Context) (*Deleted, error) { return b.Delete(ctx, d) })
+	})
 	mux.HandleFunc("POST /v1/query", func(w http.ResponseWriter, r *http.Request) {
 		var q queryRequest
 		if read(w, r, &q) {
@@ -246,6 +253,11 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 // Replay implements Backend.
 func (c *Client) Replay(ctx context.Context, f Filter) (*Replayed, error) {
 	return do[Replayed](ctx, c, http.MethodPost, "/v1/quarantine/replay", f)
+}
+
+// Delete implements Backend.
+func (c *Client) Delete(ctx context.Context, d Delete) (*Deleted, error) {
+	return do[Deleted](ctx, c, http.MethodPost, "/v1/delete", d)
 }
 
 // Accept implements Backend.

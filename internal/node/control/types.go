@@ -114,6 +114,20 @@ type Accepted struct {
 	Breaks  []string `json:"breaks,omitempty"` // what made a new table necessary
 }
 
+// Delete says which readings to delete.
+type Delete struct {
+	Table string `json:"table"`
+	Where string `json:"where"` // a condition, as SQL has it after WHERE
+	// DryRun only counts them.
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// Deleted is what a Delete did, or would do.
+type Deleted struct {
+	Readings   int64 `json:"readings"`
+	Unreadable int64 `json:"unreadable,omitempty"` // damaged, and so left alone
+}
+
 // Backend is what a node offers to the commands; Client offers the same from
 // another process.
 type Backend interface {
@@ -129,6 +143,8 @@ type Backend interface {
 	Accept(ctx context.Context, file string, document []byte, breaking bool) (*Accepted, error)
 	// Check says what Accept would do without breaking, and does nothing.
 	Check(ctx context.Context, file string, document []byte) (*Accepted, error)
+	// Delete deletes the readings that a condition selects: all, or none.
+	Delete(ctx context.Context, d Delete) (*Deleted, error)
 	// Query runs one statement and writes its rows as table, json or csv.
 	Query(ctx context.Context, sql, format string, w io.Writer) error
 }

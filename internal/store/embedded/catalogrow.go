@@ -68,6 +68,12 @@ var (
 			min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, pack INTEGER NOT NULL, start INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB`,
 		sealedSQL: "id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, crc INTEGER NOT NULL, sealed BLOB NOT NULL",
 	}
+	deletionsTable = &catalogTable{
+		name: "deletions", clear: []string{"id", "tenant"}, secret: []string{"number", "created", "rows", "data"},
+		plainSQL: `id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, number INTEGER NOT NULL, created INTEGER NOT NULL,
+			rows INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL`,
+		sealedSQL: "id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, crc INTEGER NOT NULL, sealed BLOB NOT NULL",
+	}
 	sessionsTable = &catalogTable{
 		name: "sessions", clear: []string{"id"}, secret: []string{"key"},
 		plainSQL:  "id INTEGER PRIMARY KEY, key TEXT NOT NULL, crc INTEGER NOT NULL",
@@ -92,7 +98,7 @@ var (
 )
 
 var catalogTables = []*catalogTable{
-	tenantsTable, tablesTable, seriesTable, framesTable, segmentsTable, sessionsTable, ledgerTable, countersTable, quarantineTable,
+	tenantsTable, tablesTable, seriesTable, framesTable, segmentsTable, sessionsTable, ledgerTable, countersTable, quarantineTable, deletionsTable,
 }
 
 // createSQL makes the table.

@@ -421,6 +421,9 @@ func (c *compaction) publish(frames int, segs []*segment) {
 	for _, g := range segs {
 		g.pins.Add(1) // so that exactly one unpin below or later removes the file
 		g.removed.Store(true)
+		if g.deletion != nil {
+			s.deletionBytes.Add(-g.deletion.memory())
+		}
 	}
 	s.mu.Unlock()
 	for _, g := range segs {

@@ -24,6 +24,7 @@ func (s *Store) load(ctx context.Context) error {
 		{"quarantine", s.loadQuarantine},
 		{"session ledger", s.loadLedger},
 		{"segments", s.loadSegments},
+		{"deleted rows", s.loadDeletions},
 		{"frames", s.loadFrames},
 		{"lost series", s.loseLastSeries},
 	} {

@@ -90,6 +90,11 @@ func (s *Store) insertSegment(m *manifest, g *segment) error {
 
 func (s *Store) deleteSegment(m *manifest, g *segment) error {
 	m.remove(g)
+	if g.deletion != nil {
+		if err := s.w.exec("DELETE FROM deletions WHERE id = ?", g.id); err != nil {
+			return err
+		}
+	}
 	return s.w.exec("DELETE FROM segments WHERE id = ?", g.id)
 }
 

@@ -38,6 +38,9 @@ func (s *Store) mergeOne(ctx context.Context, tn *tenant, all bool) (bool, error
 	if done, err := s.applyReplaced(ctx, tn, all); done || err != nil {
 		return done, err
 	}
+	if done, err := s.applyDeletions(ctx, tn, all); done || err != nil {
+		return done, err
+	}
 	segs := s.pickMerge(tn)
 	if segs == nil {
 		return s.mergePacks(ctx, tn)
@@ -75,7 +78,7 @@ func (s *Store) pickMerge(tn *tenant) []*segment {
 	s.mu.Unlock()
 	groups := map[mergeGroup][]*segment{}
 	for _, g := range all {
-		if !g.isUnmergeable(s) {
+		if !g.isUnmergeable(s) && !s.isRecent(g) {
 			k := mergeGroup{g.v.id, g.partition}
 			groups[k] = append(groups[k], g)
 		}
@@ -165,6 +168,9 @@ func (c *compaction) mergeRows(ctx context.Context, segs []*segment, drop map[ro
 		}
 		opened = append(opened, seg)
 		src := seg.Source()
+		if g.deletion != nil {
+			src = &deletedSource{src: src, runs: g.deletion.runs}
+		}
 		if drop != nil {
 			src = &droppingSource{src: src, drop: drop, arrival: g.arrival}
 		}
@@ -346,6 +352,8 @@ func (s *Store) applyReplaced(ctx context.Context, tn *tenant, all bool) (bool, 
 		}
 		if holds, err := s.holdsAny(g, keys); err != nil {
 			return false, fmt.Errorf("look for overwritten rows: %w", err)
+		} else if holds && s.isRecent(g) {
+			return false, nil // the keys wait with the deleted rows
 		} else if holds {
 			return true, s.rewrite(ctx, tn, []*segment{g}, keys)
 		}
@@ -359,7 +367,7 @@ func (g *segment) isUnmergeable(s *Store) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return g.unmergeable
+	return g.unmergeable || g.deletion != nil && g.deletion.err != nil
 }
 
 // holdsAny reports whether the segment has a row that one of the keys hides, as

@@ -30,7 +30,7 @@ func (s *Store) packsOf(segs []*segment) []*livePack {
 	at := map[*pack]*livePack{}
 	var all []*livePack
 	for _, g := range segs {
-		if g.pack == nil || g.isUnmergeable(s) {
+		if g.pack == nil || g.isUnmergeable(s) || s.isRecent(g) {
 			continue
 		}
 		p := at[g.pack]
@@ -142,7 +142,7 @@ func groupsOf(packs []*livePack, all []*segment) [][]*segment {
 	}
 	for _, g := range all {
 		k := mergeGroup{g.v.id, g.partition}
-		if segs := at[k]; g.pack == nil && len(segs) > 1 && g.arrival > segs[0].arrival && g.arrival < segs[len(segs)-1].arrival {
+		if segs := at[k]; g.pack == nil && g.deletion == nil && len(segs) > 1 && g.arrival > segs[0].arrival && g.arrival < segs[len(segs)-1].arrival {
 			at[k] = append(segs, g)
 		}
 	}

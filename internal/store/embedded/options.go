@@ -60,6 +60,9 @@ type Options struct {
 	// SegmentRows is the size at which segments are no longer merged. Default
 	// 4,000,000 rows.
 	SegmentRows int
+	// DeletedAge is how long deleted rows are kept to recognise a redelivery,
+	// before a compaction takes them from the disk. Default 1 hour.
+	DeletedAge time.Duration
 	// ManualCompaction turns background compaction and checkpoints off; tests
 	// call Compact.
 	ManualCompaction bool
@@ -94,6 +97,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CompactMemory, 32<<20)
 	setDefault(&o.CarryRows, 16<<10)
 	setDefault(&o.MergeFanIn, 8)
+	setDefault(&o.DeletedAge, time.Hour)
 	setDefault(&o.SegmentRows, 4_000_000)
 	setDefault(&o.CacheBytes, 8<<20)
 	setDefault(&o.OpenFiles, 128)

@@ -34,9 +34,10 @@ type scan struct {
 	// the rows of older frames, and of segments of older arrival, are gone.
 	replaced map[rowKey]int64
 
-	frames []*frame
-	segs   []*segment
-	close  sync.Once
+	frames  []*frame
+	segs    []*segment
+	deleted map[*segment]*deletion // of segs, as it stood when the scan began
+	close   sync.Once
 }
 
 // Scan implements store.Store.
@@ -120,6 +121,12 @@ func (sc *scan) pin() error {
 		if g.maxTime >= sc.req.From && g.minTime < sc.req.To {
 			g.pins.Add(1)
 			sc.segs = append(sc.segs, g)
+			if g.deletion != nil {
+				if sc.deleted == nil {
+					sc.deleted = map[*segment]*deletion{}
+				}
+				sc.deleted[g] = g.deletion
+			}
 		} else {
 			sc.skipped++
 			sc.counts.Skipped++
@@ -308,6 +315,10 @@ func (sc *scan) addSegment(g *segment) {
 		sc.units = append(sc.units, &brokenUnit{sc: sc, v: g.v, rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: err})
 		return
 	}
+	if d := sc.deleted[g]; d != nil && d.err != nil {
+		sc.units = append(sc.units, &brokenUnit{sc: sc, v: g.v, rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: d.err})
+		return
+	}
 	blocks := seg.Blocks()
 	if sc.answered(g, seg) {
 		sc.counts.Answered++
@@ -324,13 +335,26 @@ func (sc *scan) addSegment(g *segment) {
 		first = sort.Search(len(blocks), func(i int) bool { return blocks[i].MaxSeries >= sc.lo })
 	}
 	sc.skipped += first
+	deleted, row := sc.deleted[g], uint32(0)
+	for i := range first {
+		row += uint32(blocks[i].Rows)
+	}
 	for i := first; i < len(blocks); i++ {
 		b := &blocks[i]
+		from := row
+		row += uint32(b.Rows)
 		if !sc.inTime(b.MinTime, b.MaxTime) || !sc.anyWanted(b.MinSeries, b.MaxSeries) || !sc.inRanges(g, seg, i) {
 			sc.skipped++
 			continue
 		}
-		u := &segmentUnit{unit: unit{sc: sc, v: g.v, rows: b.Rows, lo: b.MinTime, hi: b.MaxTime}, g: g, seg: seg, block: i}
+		u := &segmentUnit{unit: unit{sc: sc, v: g.v, rows: b.Rows, lo: b.MinTime, hi: b.MaxTime}, g: g, seg: seg, block: i, first: from}
+		if deleted != nil {
+			if u.gone = within(deleted.runs, from, row); countRuns(u.gone) == int64(b.Rows) {
+				sc.skipped++
+				continue
+			}
+			u.hides = len(u.gone) > 0
+		}
 		u.mayHide(g.arrival, b.MinSeries, b.MaxSeries, b.MinTime, b.MaxTime)
 		sc.units = append(sc.units, u)
 	}
@@ -338,7 +362,7 @@ func (sc *scan) addSegment(g *segment) {
 
 // answered offers a segment to the request, where it wants all of its rows.
 func (sc *scan) answered(g *segment, seg *chunk.Segment) bool {
-	if sc.req.Answer == nil || sc.wanted != nil || len(sc.req.Ranges) > 0 || len(sc.tn.unknown) > 0 ||
+	if sc.req.Answer == nil || sc.deleted[g] != nil || sc.wanted != nil || len(sc.req.Ranges) > 0 || len(sc.tn.unknown) > 0 ||
 		g.minTime < sc.req.From || g.maxTime >= sc.req.To {
 		return false
 	}

@@ -42,7 +42,7 @@ func plainStore(dir string) error {
 }
 
 func missingRing(dir string) error {
-	return sealingError("the data in %s is sealed, and its key ring is missing", dir).
+	return sealingError("the data in %s is sealed, as its catalog.db says, and its key ring is missing", dir).
 		WithHint("put back the file " + seal.RingFile + " from a backup made with its keys; without it nothing can be read")
 }
 

@@ -34,6 +34,9 @@ type segment struct {
 	// in older segments, and whether a merge found it damaged.
 	replaced    []replacedKey
 	unmergeable bool
+	// deletion is the rows of it that were deleted; nil: none. Guarded by Store.mu,
+	// and changed with compactMu held.
+	deletion *deletion
 
 	tag []byte   // random, of a sealed store: ties the file to its row
 	mac [16]byte // of the row as it stands in the catalog; guarded by Store.wmu

@@ -12,6 +12,7 @@ type counters struct {
 	compactions, compactedRows            atomic.Int64
 	segmentBytes, mergedBytes, mergedRows atomic.Int64
 	compactErrors, checkpoints, damaged   atomic.Int64
+	deleted                               atomic.Int64
 }
 
 // Stats is the state of a store in numbers, for metrics.
@@ -44,6 +45,8 @@ type Stats struct {
 	QuarantineSize int64 // bytes kept
 	QuarantineLost int64 // records that went because the budget was spent
 	LedgerEntries  int
+	Deleted        int64 // rows that Delete took
+	DeletedKept    int64 // deleted rows that are still on the disk
 	Damaged        int64 // times that damaged data was met
 }
 
@@ -54,7 +57,7 @@ func (s *Store) Stats() Stats {
 		Commits: c.commits.Load(), Rows: c.rows.Load(), Duplicates: c.duplicates.Load(), Lookups: c.lookups.Load(), Stalls: c.stalls.Load(),
 		FrameBytes: c.frameBytes.Load(), SegmentBytes: c.segmentBytes.Load(), MergedBytes: c.mergedBytes.Load(),
 		MergedRows: c.mergedRows.Load(), Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(),
-		CompactErrors: c.compactErrors.Load(), Checkpoints: c.checkpoints.Load(), Damaged: c.damaged.Load(),
+		CompactErrors: c.compactErrors.Load(), Checkpoints: c.checkpoints.Load(), Damaged: c.damaged.Load(), Deleted: c.deleted.Load(),
 		WALSize: fileSize(s.catalogPath() + "-wal"), CatalogSize: fileSize(s.catalogPath()),
 	}
 	for _, tn := range *s.tenants.Load() {
@@ -75,6 +78,7 @@ func (s *Store) Stats() Stats {
 			st.Segments++
 			st.SegmentRows += g.rows
 			st.SegmentSize += g.size
+			st.DeletedKept += s.deletedRows(g)
 		}
 		q := &tn.quarantine
 		q.mu.Lock()
@@ -87,6 +91,16 @@ func (s *Store) Stats() Stats {
 	st.LedgerEntries = s.ledger.entries
 	s.ledger.mu.Unlock()
 	return st
+}
+
+// deletedRows is how many rows of a segment are deleted.
+func (s *Store) deletedRows(g *segment) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.deletion == nil {
+		return 0
+	}
+	return g.deletion.rows
 }
 
 func fileSize(path string) int64 {

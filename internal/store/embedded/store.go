@@ -70,6 +70,8 @@ type Store struct {
 
 	// compactMu is held by the one compaction or merge that runs.
 	compactMu sync.Mutex
+	// deletionBytes is the memory of the deletions of segments.
+	deletionBytes atomic.Int64
 	// nextSegment is not under wmu, where a compaction would wait for a commit's
 	// sync for each segment that it begins.
 	nextSegment atomic.Int64

@@ -122,14 +122,20 @@ func (w *sampler) readings() {
 	every := w.table(telemetry.DefaultTenant, &telemetry.Table{
 		Name: "every", Version: 1, Tags: []string{"site", "device"}, Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
 		Columns: []telemetry.Column{
-			{Name: "f", Type: telemetry.Float, Unit: "Cel"}, {Name: "i", Type: telemetry.Int}, {Name: "b", Type: telemetry.Bool},
-			{Name: "s", Type: telemetry.String}, {Name: telemetry.RestColumn, Type: telemetry.JSON},
+			{Name: "f", Type: telemetry.Float, Unit: "Cel"},
+			{Name: "i", Type: telemetry.Int},
+			{Name: "b", Type: telemetry.Bool},
+			{Name: "s", Type: telemetry.String},
+			{Name: telemetry.RestColumn, Type: telemetry.JSON},
 		},
 	})
 	values := func(i int) []telemetry.Value {
 		v := []telemetry.Value{
-			float(float64(i) / 10), {Bits: uint64(int64(i*i) - 50)}, {Bits: uint64(i & 1)},
-			{Text: fmt.Appendf(nil, "text %d", i%4)}, {Text: fmt.Appendf(nil, `{"n":%d}`, i)},
+			float(float64(i) / 10),
+			{Bits: uint64(int64(i*i) - 50)},
+			{Bits: uint64(i & 1)},
+			{Text: fmt.Appendf(nil, "text %d", i%4)},
+			{Text: fmt.Appendf(nil, `{"n":%d}`, i)},
 		}
 		v[i%6%5].Null = i%6 < 5 // each column is null now and then
 		return v
@@ -163,6 +169,7 @@ func (w *sampler) readings() {
 		w.rows(telemetry.DefaultTenant, w.table(telemetry.DefaultTenant, small(i)), 2, 3, sampleClock-day, number(float64(i)))
 	}
 	w.step(true)
+	w.delete("every", sampleClock-2*day+10e9, sampleClock-2*day+13e9)
 	w.rows(telemetry.DefaultTenant, every, 7, 20, sampleClock-3650*day, values) // ten years late
 	w.rows(telemetry.DefaultTenant, every, 7, 3, 0, values)                     // and of 1970
 	w.compact()
@@ -171,6 +178,30 @@ func (w *sampler) readings() {
 	})
 	w.rows(telemetry.DefaultTenant, last, 1, 2, sampleClock-day+4e9, number(300)) // overwritten by level 0
 	w.rows(telemetry.DefaultTenant, every, 9, 30, sampleClock, values)
+}
+
+// delete deletes the rows of a time range.
+func (w *sampler) delete(table string, from, to int64) {
+	w.t.Helper()
+	out, err := w.s.Delete(context.Background(), store.DeleteRequest{
+		ScanRequest: store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: table, From: from, To: to},
+		Select: func(_ context.Context, _ store.Scan, u store.Unit, yield func([]int32) error) error {
+			var sec telemetry.Section
+			if _, err := u.Read(&sec, nil, false); err != nil {
+				return err
+			}
+			var rows []int32
+			for i, at := range sec.Time {
+				if at >= from && at < to {
+					rows = append(rows, int32(i))
+				}
+			}
+			return yield(rows)
+		},
+	})
+	if err != nil || out.Rows == 0 {
+		w.t.Fatal(out, err)
+	}
 }
 
 // small is a table of which few rows come.

@@ -206,6 +206,8 @@ type segmentUnit struct {
 	g     *segment
 	seg   *chunk.Segment
 	block int
+	first uint32   // number of its first row in the segment
+	gone  []rowRun // of its rows: deleted
 }
 
 func (u *segmentUnit) Rows() int {
@@ -257,6 +259,9 @@ func (u *segmentUnit) Read(dst *telemetry.Section, columns []string, received bo
 	}
 	if err := u.sc.unknown(dst); err != nil {
 		return n, err
+	}
+	if len(u.gone) > 0 {
+		dropRuns(dst, u.gone)
 	}
 	if u.hides {
 		u.hide(dst, u.g.arrival)

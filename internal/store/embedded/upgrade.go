@@ -46,7 +46,7 @@ type upgrader struct {
 // upgradeSteps stand in the order of their formats, one for each of the
 // readableFormats before formatVersion. A landing that raises formatVersion adds
 // its step here, and testdata/format-N (see TestWriteTestdata).
-var upgradeSteps = []upgradeStep{toPacks}
+var upgradeSteps = []upgradeStep{toPacks, toDeletions}
 
 // UpgradeStep is a step of an upgrade, as a person reads it.
 type UpgradeStep struct {

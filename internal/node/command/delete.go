@@ -1,0 +1,62 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// DeleteOptions say what is deleted, and how sure the caller is.
+type DeleteOptions struct {
+	Table, Where string
+	DryRun       bool
+	Yes          bool
+}
+
+// Delete deletes the readings that a condition selects, after it has said how many
+// they are and was told to.
+func Delete(ctx context.Context, e *Env, o DeleteOptions) error {
+	return e.withBackend(ctx, func(b control.Backend) error {
+		d := control.Delete{Table: o.Table, Where: o.Where, DryRun: true}
+		found, err := b.Delete(ctx, d)
+		if err != nil {
+			return err
+		}
+		if err := e.printf("%d readings of %s match\n", found.Readings, o.Table); err != nil || o.DryRun || found.Readings == 0 {
+			return err
+		}
+		if !o.Yes {
+			if err := e.confirm(); err != nil {
+				return err
+			}
+		}
+		d.DryRun = false
+		done, err := b.Delete(ctx, d)
+		if err != nil {
+			return err
+		}
+		if err := e.printf("%d readings of %s are deleted\n", done.Readings, o.Table); err != nil {
+			return err
+		}
+		if done.Unreadable > 0 {
+			return telemetry.Errorf(telemetry.CodeDamaged, "delete", "%d readings are damaged and could not be looked at: they stay", done.Unreadable)
+		}
+		return nil
+	})
+}
+
+// confirm asks whether to go on.
+func (e *Env) confirm() error {
+	if err := e.printf("They cannot be brought back but from a backup. Delete them? [y/N] "); err != nil {
+		return err
+	}
+	answer, _ := bufio.NewReader(e.In).ReadString('\n') // no answer is a no
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return telemetry.Errorf(telemetry.CodeInvalid, "delete", "nothing was deleted").WithHint("answer y, or give --yes")
+}

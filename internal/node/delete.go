@@ -1,0 +1,27 @@
+package node
+
+import (
+	"context"
+
+	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// Delete implements control.Backend. Who has the control socket may do it: what was
+// deleted, and by which condition, stands in the log before and after.
+func (n *Node) Delete(ctx context.Context, d control.Delete) (*control.Deleted, error) {
+	engine := n.queries.engine
+	if d.DryRun {
+		count, err := engine.CountWhere(ctx, telemetry.DefaultTenant, d.Table, d.Where)
+		return &control.Deleted{Readings: count}, err
+	}
+	log := n.log.With("table", d.Table, "where", d.Where)
+	log.Warn("readings are being deleted")
+	out, err := engine.Delete(ctx, telemetry.DefaultTenant, d.Table, d.Where)
+	if err != nil {
+		log.Warn("nothing was deleted", "error", err)
+		return nil, err
+	}
+	log.Warn("readings were deleted", "readings", out.Rows, "unreadable", out.Unreadable)
+	return &control.Deleted{Readings: out.Rows, Unreadable: out.Unreadable}, nil
+}
