@@ -15,7 +15,10 @@ func (n *Node) Delete(ctx context.Context, d control.Delete) (*control.Deleted, 
 		count, err := engine.CountWhere(ctx, telemetry.DefaultTenant, d.Table, d.Where)
 		return &control.Deleted{Readings: count}, err
 	}
-	log := n.log.With("table", d.Table, "where", d.Where)
+	log := n.log.With("table", d.Table)
+	if !n.cfg.Encryption.Enabled { // else it tells values that must not be in clear
+		log = log.With("where", d.Where)
+	}
 	log.Warn("readings are being deleted")
 	out, err := engine.Delete(ctx, telemetry.DefaultTenant, d.Table, d.Where)
 	if err != nil {
