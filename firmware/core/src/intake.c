@@ -12,6 +12,14 @@ enum { HOLD_US = 2 * SECOND }; /* a card may stall so long; after that the conne
 static const char schema_prefix[] = "weir/schema/";
 enum { SCHEMA_PREFIX = sizeof schema_prefix - 1 };
 
+static bool is_topic(const struct weir_mqtt_message *m, const char *topic) {
+  return m->topic_size == strlen(topic) && m->topic_size <= WEIR_MQTT_TOPIC_MAX && memcmp(m->topic, topic, m->topic_size) == 0;
+}
+
+static bool is_schema_topic(const struct weir_mqtt_message *m) {
+  return m->topic_size > SCHEMA_PREFIX && memcmp(m->topic, schema_prefix, SCHEMA_PREFIX) == 0;
+}
+
 /* --------------------------------------------------------------- the ring */
 
 uint64_t weir_intake_push(struct weir *w, uint8_t kind, const uint8_t *body, uint32_t size) {
@@ -214,13 +222,13 @@ static int on_begin(void *ctx, const struct weir_mqtt_message *m) {
     w->stats.held++;
     return WEIR_BUSY;
   }
-  if (m->topic_size <= WEIR_MQTT_TOPIC_MAX && strcmp(m->topic, w->uplink.down_topic) == 0) {
+  if (is_topic(m, w->uplink.down_topic)) {
     w->in_kind = IN_DOWN;
     w->uplink.down_size = 0;
     return WEIR_OK;
   }
   if (w->phase != PHASE_RUNNING) return WEIR_BUSY;
-  if (strncmp(m->topic, schema_prefix, SCHEMA_PREFIX) == 0 && w->schema_subscribed) {
+  if (is_schema_topic(m) && w->schema_subscribed) {
     int r = weir_rollout_begin(w, m);
     if (r == WEIR_OK) w->in_kind = IN_SCHEMA;
     return r;

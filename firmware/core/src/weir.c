@@ -186,4 +186,6 @@ uint64_t weir_next_deadline(const struct weir *w) {
 
 bool weir_is_durable(const struct weir *w, uint64_t sequence) { return sequence < weir_durable_end(w); }
 
+uint64_t weir_confirmed(const struct weir *w) { return w->uplink.cursor; }
+
 const struct weir_stats *weir_stats(const struct weir *w) { return &w->stats; }

@@ -129,6 +129,9 @@ int weir_record(struct weir *w, const char *topic, const void *payload, uint32_t
 /* Whether everything of this epoch up to the sequence is durable (on the card, or with the gateway). */
 bool weir_is_durable(const struct weir *w, uint64_t sequence);
 
+/* The gateway has everything of this epoch up to this sequence; 0: nothing. */
+uint64_t weir_confirmed(const struct weir *w);
+
 /* Prepares for an update or for power to go: takes no more messages, makes everything durable
  * on the card, acknowledges it, disconnects.
  * WEIR_BUSY  under way: call weir_poll() and again

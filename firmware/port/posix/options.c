@@ -1,0 +1,154 @@
+/* options.c: see options.h. */
+#include "options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "weir-device: the firmware as a process\n"
+    "\n"
+    "  --broker HOST:PORT     where it connects (default 127.0.0.1:1883)\n"
+    "  --device NAME          its name (default device)\n"
+    "  --user, --password     of the broker\n"
+    "  --plan FILE            a compiled schema (weir schema compile --target mcu); up to 8 times\n"
+    "  --schema-key HEX       public key that signs schemas on weir/schema/+\n"
+    "  --slots DIR            where such schemas are kept\n"
+    "  --card IMAGE           a card (weir card format IMAGE --size 64M); without one the ring is all there is\n"
+    "  --state FILE           memory that a watchdog reset does not clear\n"
+    "  --topic FILTER         subscribe to this, too; up to 8 times\n"
+    "  --local-only           do not subscribe to the topics of the schemas\n"
+    "  --qos 0|1              of subscriptions (default 1)\n"
+    "  --ring BYTES           of the ring (default 32000)\n"
+    "  --overflow hold|oldest|newest   what gives way when it is full (default hold)\n"
+    "  --ack durable|ring     when a message is acknowledged (default durable)\n"
+    "  --order oldest|newest  what the gateway gets first (default oldest)\n"
+    "  --linger MS, --flush MS   how long a record waits for a batch, and for a block, to fill\n"
+    "  --period S, --window S    when the uplink is open\n"
+    "  --watchdog MS          a reset (exit code 99) when a part hangs so long\n"
+    "  --stall MS             what a part may take without progress\n"
+    "  --sense MS             makes a reading each MS, on --sense-topic TOPIC\n"
+    "  --base MS              Unix time of its start for those readings; --readings N stops after so many\n"
+    "  --log FILE             writes what was recorded (R) and how far it is durable (D)\n"
+    "  --virtual S            a clock that jumps while nothing happens; ends after S seconds of it\n"
+    "  --link-seed N, --link-period S   a link that comes and goes\n"
+    "  --hang PART, --hang-after N      hangs in that part (network, check, ring, storage, uplink, time, schema, board)\n"
+    "  --no-sync              leaves out fdatasync: for tests that kill the process only\n";
+
+static void fail(const char *what, const char *which) {
+  fprintf(stderr, "weir-device: %s%s\n", what, which);
+  exit(2);
+}
+
+static uint64_t number(const char *name, const char *text) {
+  char *end;
+  unsigned long long v = strtoull(text, &end, 10);
+  if (*text == 0 || *end != 0) fail("not a number: ", name);
+  return v;
+}
+
+static uint8_t choice(const char *name, const char *text, const char *const *words, uint8_t n) {
+  for (uint8_t i = 0; i < n; i++)
+    if (strcmp(text, words[i]) == 0) return i;
+  fail("not one of its choices: ", name);
+  return 0;
+}
+
+static void key(struct options *o, const char *text) {
+  if (strlen(text) != 64) fail("a key has 64 hexadecimal digits: ", "--schema-key");
+  for (int i = 0; i < 32; i++) {
+    unsigned v;
+    if (sscanf(text + 2 * i, "%2x", &v) != 1) fail("not hexadecimal: ", "--schema-key");
+    o->schema_key[i] = (uint8_t)v;
+  }
+  o->config.schema_key = o->schema_key;
+}
+
+static void broker(struct options *o, char *text) {
+  char *colon = strrchr(text, ':');
+  if (colon != NULL) {
+    *colon = 0;
+    o->config.port = (uint16_t)number("--broker", colon + 1);
+  }
+  o->config.host = text;
+}
+
+static bool text_option(struct options *o, const char *name, char *v) {
+  static const char *const overflows[] = {"hold", "oldest", "newest"};
+  static const char *const acks[] = {"durable", "ring"};
+  static const char *const orders[] = {"oldest", "newest"};
+  static const char *const parts[] = {"none", "network", "check", "ring", "storage", "uplink", "time", "schema", "board"};
+  if (strcmp(name, "--broker") == 0) broker(o, v);
+  else if (strcmp(name, "--device") == 0) o->config.device = v;
+  else if (strcmp(name, "--user") == 0) o->config.user = v;
+  else if (strcmp(name, "--password") == 0) o->config.password = v;
+  else if (strcmp(name, "--schema-key") == 0) key(o, v);
+  else if (strcmp(name, "--slots") == 0) o->slots = v;
+  else if (strcmp(name, "--card") == 0) o->card = v;
+  else if (strcmp(name, "--state") == 0) o->state = v;
+  else if (strcmp(name, "--log") == 0) o->log = v;
+  else if (strcmp(name, "--sense-topic") == 0) o->sense_topic = v;
+  else if (strcmp(name, "--overflow") == 0) o->config.overflow = (enum weir_overflow)choice(name, v, overflows, 3);
+  else if (strcmp(name, "--ack") == 0) o->config.ack = (enum weir_ack)choice(name, v, acks, 2);
+  else if (strcmp(name, "--order") == 0) o->config.order = (enum weir_order)choice(name, v, orders, 2);
+  else if (strcmp(name, "--hang") == 0) posix_hang_part = (enum weir_part)choice(name, v, parts, 9);
+  else if (strcmp(name, "--plan") == 0 && o->plan_count < OPTION_LIST) o->plans[o->plan_count++] = v;
+  else if (strcmp(name, "--topic") == 0 && o->config.topic_count < OPTION_LIST) o->topics[o->config.topic_count++] = v;
+  else return false;
+  return true;
+}
+
+static bool number_option(struct options *o, const char *name, const char *text) {
+  const struct {
+    const char *name;
+    uint32_t *to;
+  } numbers[] = {{"--ring", &o->ring},
+                 {"--linger", &o->config.linger_ms},
+                 {"--flush", &o->flush_ms},
+                 {"--period", &o->config.uplink_period_s},
+                 {"--window", &o->config.uplink_window_s},
+                 {"--watchdog", &o->watchdog_ms},
+                 {"--stall", &o->config.stall_ms},
+                 {"--sense", &o->sense_ms},
+                 {"--link-period", &o->link_period_s}};
+  const struct {
+    const char *name;
+    uint64_t *to;
+  } large[] = {{"--base", &o->base_ms}, {"--readings", &o->readings}, {"--virtual", &o->virtual_s}, {"--link-seed", &o->link_seed}, {"--hang-after", &posix_hang_after}};
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+    if (strcmp(name, numbers[i].name) == 0) {
+      *numbers[i].to = (uint32_t)number(name, text);
+      return true;
+    }
+  for (size_t i = 0; i < sizeof large / sizeof large[0]; i++)
+    if (strcmp(name, large[i].name) == 0) {
+      *large[i].to = number(name, text);
+      return true;
+    }
+  if (strcmp(name, "--qos") != 0) return false;
+  o->config.qos = (uint8_t)number(name, text);
+  return true;
+}
+
+void options_read(struct options *o, int argc, char **argv) {
+  memset(o, 0, sizeof *o);
+  o->config.device = "device";
+  o->config.host = "127.0.0.1";
+  o->config.qos = 1;
+  o->config.topics = o->topics;
+  o->ring = 32000;
+  o->sense_topic = "plants/p03/lines/l2/devices/d00123/env";
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "--help") == 0) {
+      fputs(usage, stdout);
+      exit(0);
+    }
+    if (strcmp(argv[i], "--local-only") == 0) o->config.local_only = true;
+    else if (strcmp(argv[i], "--no-sync") == 0) o->no_sync = true;
+    else if (i + 1 == argc) fail("not known, or without its value: ", argv[i]);
+    else {
+      const char *name = argv[i++];
+      if (!text_option(o, name, argv[i]) && !number_option(o, name, argv[i])) fail("not known (--help lists all): ", name);
+    }
+  }
+}

@@ -1,0 +1,36 @@
+/* options.h: the command line of weir-device. */
+#ifndef WEIR_POSIX_OPTIONS_H
+#define WEIR_POSIX_OPTIONS_H
+
+#include "posix.h"
+
+enum { OPTION_LIST = 8 };
+
+struct options {
+  struct weir_config config;
+  const char *topics[OPTION_LIST];
+  const char *plans[OPTION_LIST];
+  unsigned plan_count;
+  const char *card, *slots, *state, *log;
+  uint8_t schema_key[32];
+  uint32_t ring;
+  uint32_t watchdog_ms;
+  uint32_t flush_ms;
+  bool no_sync;
+
+  /* a sensor of its own */
+  uint32_t sense_ms; /* 0: none */
+  const char *sense_topic;
+  uint64_t base_ms; /* added to the uptime: the time in its payloads */
+  uint64_t readings; /* 0: no end */
+
+  /* tests */
+  uint64_t virtual_s; /* 0: real time */
+  uint64_t link_seed;
+  uint32_t link_period_s;
+};
+
+/* Reads the command line; ends the program with 2 and a sentence where it is wrong. */
+void options_read(struct options *o, int argc, char **argv);
+
+#endif

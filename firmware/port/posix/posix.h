@@ -1,0 +1,67 @@
+/*
+ * posix.h: the ports of a Linux process: the same firmware as on a board, for
+ * tests and as a virtual device.
+ */
+#ifndef WEIR_POSIX_H
+#define WEIR_POSIX_H
+
+#include "weir/weir.h"
+
+/* --- time: the system's monotonic clock, or one that jumps while nothing happens --- */
+struct posix_clock {
+  struct weir_clock clock;
+  bool is_virtual;
+  uint64_t started; /* CLOCK_MONOTONIC, us */
+  uint64_t now;     /* virtual */
+};
+void posix_clock_init(struct posix_clock *c, bool is_virtual);
+
+/* --- network: a non-blocking socket. Names are looked up with getaddrinfo, which may block: give an address --- */
+struct posix_net {
+  struct weir_net net;
+  int fd;
+  bool connecting, peer_closed;
+  uint8_t buffer[2048];
+  size_t begin, end;
+  /* a link that comes and goes: down while (now / 1 s) falls into a seeded gap */
+  struct posix_clock *clock;
+  uint64_t link_seed;
+  uint32_t link_period_s; /* 0: always up */
+};
+void posix_net_init(struct posix_net *n, struct posix_clock *clock);
+bool posix_net_link(const struct posix_net *n, uint64_t now, uint64_t *changes_at);
+
+/* --- card: a file of whole sectors; done at once, with pwrite and fdatasync --- */
+struct posix_card {
+  struct weir_block block;
+  int fd;
+  bool sync; /* false: a SYNC does nothing (tests that kill the process, not the machine) */
+  bool hang; /* operations never end */
+  int result;
+  uint32_t sectors;
+  bool read_only;
+};
+int posix_card_open(struct posix_card *c, const char *path);
+
+/* --- slots: a directory, one file for each --- */
+struct posix_slots {
+  struct weir_slots slots;
+  const char *dir;
+};
+void posix_slots_init(struct posix_slots *s, const char *dir);
+
+/* --- watchdog: a timer whose signal ends the process with code 99; a file is the memory that survives --- */
+enum { POSIX_RESET_CODE = 99 };
+struct posix_watchdog {
+  struct weir_watchdog dog;
+  enum weir_reset cause;
+};
+int posix_watchdog_init(struct posix_watchdog *d, const char *path, uint32_t timeout_ms);
+
+extern const struct weir_random posix_random;
+
+/* Which part shall hang, and from when on; WEIR_PART_NONE: none. */
+extern enum weir_part posix_hang_part;
+extern uint64_t posix_hang_after; /* entries of the part */
+
+#endif
