@@ -14,9 +14,8 @@
 #include "core.h"
 #include "crc.h"
 #include "octets.h"
-#include "weir/sign.h"
 
-enum { IDLE, RECEIVING, CHECKING, VERIFYING, ERASING, WRITING, LOAD_HEAD, LOAD_BODY };
+enum { IDLE, RECEIVING, CHECKING, VERIFYING, ERASING, WRITING, LOAD_HEAD, LOAD_BODY, LOAD_VERIFY };
 
 enum { STORED_HEAD = 16, PIECE = 128 };
 
@@ -102,6 +101,20 @@ static const struct weir_schema *running(const struct weir *w, const struct weir
   return NULL;
 }
 
+/* Begins to check the signature of the envelope in the room. docs/format/plan.md says what was signed. */
+static bool begin_verify(struct weir *w) {
+  static const uint8_t purpose[] = "weir plan 1"; /* its zero byte belongs to it */
+  struct weir_ed25519 *v = &w->rollout.verify;
+  struct weir_plan plan;
+  const uint8_t *signature;
+  uint8_t key_id[8];
+  if (w->config.schema_key == NULL || open_room(w, &plan, &signature, key_id) != WEIR_OK) return false;
+  weir_ed25519_begin(v, w->config.schema_key, signature);
+  weir_ed25519_add(v, purpose, sizeof purpose);
+  weir_ed25519_add(v, plan.bytes, plan.size);
+  return true;
+}
+
 /* Everything but the signature, which costs the most. */
 static enum weir_step check(struct weir *w) {
   struct weir_rollout *r = &w->rollout;
@@ -123,17 +136,9 @@ static enum weir_step check(struct weir *w) {
     refuse(w, WEIR_ROLLOUT_SLOTS, plan.version);
   } else {
     r->state = VERIFYING;
+    if (!begin_verify(w)) refuse(w, WEIR_ROLLOUT_SIGNATURE, plan.version);
   }
   return STEP_MOVED;
-}
-
-/* Whether the envelope in the room was signed by the key of this device. */
-static bool signature_holds(const struct weir *w) {
-  struct weir_plan plan;
-  const uint8_t *signature;
-  uint8_t key_id[8];
-  return w->config.schema_key != NULL && open_room(w, &plan, &signature, key_id) == WEIR_OK &&
-         weir_plan_verify(plan.bytes, plan.size, signature, w->config.schema_key);
 }
 
 static void install(struct weir *w) {
@@ -188,6 +193,13 @@ static void begin_store(struct weir *w) {
   r->state = ERASING;
 }
 
+static enum weir_step verify(struct weir *w) {
+  int e = weir_ed25519_step(&w->rollout.verify);
+  if (e == WEIR_OK) begin_store(w);
+  else if (e != WEIR_BUSY) refuse(w, WEIR_ROLLOUT_SIGNATURE, 0);
+  return STEP_MOVED;
+}
+
 static void stored_head(const struct weir *w, uint8_t head[STORED_HEAD]) {
   memcpy(head, stored_magic, 4);
   weir_put32(head + 4, w->rollout.filled);
@@ -238,19 +250,19 @@ static void next_stored(struct weir *w) {
 }
 
 /* What is whole, signed, and newer than what runs. Others are passed over in silence: a cut while writing leaves such. */
-static void load_room(struct weir *w, const uint8_t head[STORED_HEAD]) {
+static void load_room(struct weir *w) {
   struct weir_rollout *r = &w->rollout;
   struct weir_plan plan;
   const uint8_t *signature;
   uint8_t key_id[8];
-  uint32_t crc = weir_crc32(weir_crc32(0, head, 12), room_at(w, r->room), r->filled), serial = weir_get32(head + 8);
-  if (crc != weir_get32(head + 12) || !signature_holds(w) || open_room(w, &plan, &signature, key_id) != WEIR_OK) return;
-  if (serial > r->serial) r->serial = serial;
-  memcpy(r->name, plan.name, plan.name_size <= WEIR_NAME_CUT ? plan.name_size : WEIR_NAME_CUT);
-  r->name[plan.name_size <= WEIR_NAME_CUT ? plan.name_size : WEIR_NAME_CUT] = 0;
+  if (open_room(w, &plan, &signature, key_id) != WEIR_OK) return;
+  size_t n = plan.name_size <= WEIR_NAME_CUT ? plan.name_size : WEIR_NAME_CUT;
+  memcpy(r->name, plan.name, n);
+  r->name[n] = 0;
   if (weir_schema_put(w, &plan, r->room) == WEIR_OK) r->slot_of[index_of(w)] = (uint8_t)(r->slot + 1);
 }
 
+/* Reads the head of a slot, then its body. */
 static enum weir_step load(struct weir *w) {
   struct weir_rollout *r = &w->rollout;
   const struct weir_slots *s = w->ports.slots;
@@ -268,8 +280,21 @@ static enum weir_step load(struct weir *w) {
   if (may) {
     e = s->read(s->ctx, r->slot, STORED_HEAD, room_at(w, r->room), r->filled);
     if (e == WEIR_BUSY) return STEP_STUCK;
-    if (e == WEIR_OK) load_room(w, head);
+    uint32_t crc = weir_crc32(weir_crc32(0, head, 12), room_at(w, r->room), r->filled);
+    if (e == WEIR_OK && crc == weir_get32(head + 12) && begin_verify(w)) {
+      if (weir_get32(head + 8) > r->serial) r->serial = weir_get32(head + 8);
+      r->state = LOAD_VERIFY;
+      return STEP_MOVED;
+    }
   }
+  next_stored(w);
+  return STEP_MOVED;
+}
+
+static enum weir_step load_verify(struct weir *w) {
+  int e = weir_ed25519_step(&w->rollout.verify);
+  if (e == WEIR_BUSY) return STEP_MOVED;
+  if (e == WEIR_OK) load_room(w);
   next_stored(w);
   return STEP_MOVED;
 }
@@ -280,15 +305,15 @@ enum weir_step weir_rollout_step(struct weir *w) {
     case CHECKING:
       return check(w);
     case VERIFYING:
-      if (!signature_holds(w)) refuse(w, WEIR_ROLLOUT_SIGNATURE, 0);
-      else begin_store(w);
-      return STEP_MOVED;
+      return verify(w);
     case ERASING:
     case WRITING:
       return store(w);
     case LOAD_HEAD:
     case LOAD_BODY:
       return load(w);
+    case LOAD_VERIFY:
+      return load_verify(w);
     default:
       return STEP_IDLE;
   }

@@ -6,6 +6,7 @@
 #ifndef WEIR_STATE_H
 #define WEIR_STATE_H
 
+#include "weir/ed25519.h"
 #include "weir/mqtt.h"
 #include "weir/plan.h"
 #include "weir/port.h"
@@ -93,6 +94,7 @@ struct weir_rollout {
   uint8_t slot_of[WEIR_SCHEMAS]; /* port slot of each schema's stored copy, plus 1; 0: none */
   uint32_t refused_version;
   uint8_t refused_reason; /* enum weir_rollout_reason; 0: nothing to report */
+  struct weir_ed25519 verify;
   char name[WEIR_NAME_CUT + 1];
   char refused_name[WEIR_NAME_CUT + 1];
 };
