@@ -86,6 +86,7 @@ static int start(void *ctx, enum weir_block_op op, uint32_t sector, void *buffer
   f->count = count;
   f->buffer = buffer;
   f->busy = true;
+  f->interrupted = false;
   f->ends_us = f->now_us + duration(f, op, count);
   return WEIR_BUSY;
 }
@@ -123,9 +124,9 @@ static void lose(struct faulty *f);
 static int poll(void *ctx) {
   struct faulty *f = ctx;
   if (!f->busy) return WEIR_OK;
-  if (f->now_us < f->ends_us && !f->absent) return WEIR_BUSY;
+  if (f->now_us < f->ends_us && !f->interrupted) return WEIR_BUSY;
   f->busy = false;
-  if (f->absent) return WEIR_E_GONE;
+  if (f->interrupted) return WEIR_E_GONE;
   switch (f->op) {
     case WEIR_BLOCK_READ:
       if (chance(f, f->fail_read_per_mille)) return WEIR_E_IO;
@@ -210,7 +211,7 @@ void faulty_cut(struct faulty *f) {
 void faulty_pull(struct faulty *f) {
   bool busy = f->busy;
   faulty_cut(f);
-  f->busy = busy;
+  f->busy = f->interrupted = busy; /* the program learns it from poll */
   f->absent = true;
 }
 

@@ -39,7 +39,7 @@ struct faulty {
   enum weir_block_op op;
   uint32_t sector, count;
   void *buffer;
-  bool busy;
+  bool busy, interrupted;
   uint64_t ends_us, next_long_stall;
   uint32_t written;
 

@@ -81,6 +81,7 @@ void rig_close(struct rig *r) {
 
 void rig_start(struct rig *r) {
   r->config.epoch = draw(&r->seed) | 1;
+  r->card.busy = false; /* a reset ends what was under way */
   r->start = r->fed = r->durable = r->count;
   CHECK_EQ(weir_storage_init(&r->storage, &r->config), WEIR_OK);
 }
@@ -150,6 +151,15 @@ static bool is_lost(const struct rig *r, const struct rig_record *n) {
   return false;
 }
 
+/* A record that was not read must not have been promised, or have been declared lost. */
+static void missing(const struct rig *r, uint32_t at) {
+  const struct rig_record *n = &r->records[at];
+  if (!n->promised || is_lost(r, n)) return;
+  fprintf(stderr, "record %u of %u (epoch %llx, sequence %llu) was durable and is not there; page %u, buffers %u\n", at,
+          r->count, (unsigned long long)n->epoch, (unsigned long long)n->sequence, r->config.page, r->config.buffer_count);
+  exit(1);
+}
+
 uint32_t rig_check(struct rig *r) {
   struct weir_stored out;
   uint32_t at = 0, read = 0;
@@ -168,7 +178,7 @@ uint32_t rig_check(struct rig *r) {
     if (out.kind >= WEIR_KIND_EPOCH) continue;
     /* What lies between the last that was read and this one must not have been promised. */
     while (at < r->count && (r->records[at].epoch != out.epoch || r->records[at].sequence != out.sequence)) {
-      CHECK(!r->records[at].promised || is_lost(r, &r->records[at]));
+      missing(r, at);
       at++;
     }
     CHECK(at < r->count); /* else: never appended, out of order, or twice */
@@ -181,6 +191,6 @@ uint32_t rig_check(struct rig *r) {
     CHECK(memcmp(out.body, body, n->size) == 0);
     read++;
   }
-  for (; at < r->count; at++) CHECK(!r->records[at].promised || is_lost(r, &r->records[at]));
+  for (; at < r->count; at++) missing(r, at);
   return read;
 }

@@ -11,7 +11,8 @@
 enum {
   DIRECTORY_SECTORS = 4096, /* a FAT directory has at most 65,536 entries */
   SEGMENT_BLOCKS = 64,      /* fewer make no segment */
-  PAGE_MAX = 64
+  PAGE_MAX = 64,
+  SCAN_BACK = WEIR_WINDOW + PAGE_MAX
 };
 
 void weir_mount_begin(struct weir_storage *s) {
@@ -238,7 +239,7 @@ static int serial(struct weir_storage *s) {
 static int end(struct weir_storage *s) {
   if (s->high - s->low <= PAGE_MAX) {
     s->phase = WEIR_PHASE_SCAN;
-    s->probe = s->low;
+    s->probe = s->low > SCAN_BACK ? s->low - SCAN_BACK : 0;
     s->walked = 0;
     return WEIR_BUSY;
   }
@@ -271,7 +272,11 @@ static void mounted(struct weir_storage *s) {
   weir_storage_tell(s, WEIR_EV_MOUNTED, s->card_id, 0);
 }
 
-/* From what the bisection found to `window` blocks (and a page) beyond the last that is of the segment. */
+/*
+ * From what the bisection found to `window` blocks (and a page) beyond the last
+ * that is of the segment. A card that comes back within an epoch may hold blocks
+ * of it that were not durable; their records come again, so they are written over.
+ */
 static int scan(struct weir_storage *s) {
   if (s->head == WEIR_NO_SLOT || s->probe >= s->segments[s->head].blocks ||
       s->walked > WEIR_WINDOW + PAGE_MAX) {
@@ -282,11 +287,13 @@ static int scan(struct weir_storage *s) {
   int r = weir_card_block(s, s->head, s->probe, &h);
   if (r == WEIR_BUSY || r == WEIR_E_GONE) return r;
   s->walked++;
-  if (r == WEIR_OK) {
+  if (r == WEIR_OK && (h.epoch != s->config.epoch || h.first + h.count <= s->durable)) {
     s->last = s->probe;
     s->walked = 0;
     s->before_epoch = h.epoch;
     s->before_next = h.first + h.count;
+  } else if (s->unreadable == s->segments[s->head].start + s->probe) {
+    s->last = s->probe; /* it may hold something */
   }
   s->probe++;
   return WEIR_BUSY;

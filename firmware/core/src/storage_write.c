@@ -167,8 +167,10 @@ static void write_failed(struct weir_storage *s, uint8_t op) {
   s->tries++;
   weir_storage_tell(s, WEIR_EV_IO_ERROR, s->op_sector, op);
   if (op == WEIR_OP_SYNC) {
-    /* What was written since the last sync may be gone, and a later sync that succeeds does not bring it back. */
+    /* What was written since the last sync may be gone, and a later sync that succeeds does not bring it back. The
+     * records come again, over the same blocks: behind them, they would follow their own successors. */
     if (s->phase == WEIR_PHASE_BEGUN) s->phase = WEIR_PHASE_RECORD;
+    s->next_block = weir_next_page(s, s->durable_block);
     weir_write_reset(s);
     s->unsynced = 1;
     if (s->tries >= SYNC_TRIES) weir_card_gone(s);
