@@ -78,7 +78,7 @@ static void life(void) {
 }
 
 static void run(uint64_t seed) {
-  rig_open(&rig, seed, 64u << below(3));
+  rig_open(&rig, seed, 64u << seed % 3);
   choose();
   uint64_t lives = 1 + below(6);
   for (uint64_t i = 0; i < lives; i++) {
@@ -94,7 +94,7 @@ static void run(uint64_t seed) {
 
 int main(void) {
   const char *one = getenv("SEED"), *many = getenv("SEEDS");
-  uint64_t first = one ? strtoull(one, NULL, 10) : 1, n = one ? 1 : many ? strtoull(many, NULL, 10) : 60;
+  uint64_t first = one ? strtoull(one, NULL, 10) : 1, n = many ? strtoull(many, NULL, 10) : one ? 1 : 60;
   for (uint64_t seed = first; seed < first + n; seed++) {
     fprintf(stderr, "\rseed %llu ", (unsigned long long)seed);
     run(seed);

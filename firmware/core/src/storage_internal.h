@@ -27,6 +27,8 @@ enum {
   WEIR_PHASE_SCAN,
   WEIR_PHASE_RECORD, /* mounted */
   WEIR_PHASE_LOSE,   /* rotating: the ranges that are lost are gathered */
+  WEIR_PHASE_LOSE_FIRST,
+  WEIR_PHASE_LOSE_LAST,
   WEIR_PHASE_BUILD,
   WEIR_PHASE_BEGIN, /* the header block is written */
   WEIR_PHASE_BEGUN  /* and synced */

@@ -15,6 +15,7 @@ enum {
   READ_RUNS,    /* which run of blocks in it */
   READ_NARROW,  /* which block */
   READ_WANT,    /* the block is to be loaded */
+  READ_AHEAD,   /* sequences are missing before it: do they come later? */
   READ_HAVE,
   READ_BAD,  /* loaded, and records before it are missing */
   READ_LOCKED, /* sealed, and it does not open */
@@ -22,6 +23,8 @@ enum {
   READ_MISSING,
   READ_GONE
 };
+
+enum { AHEAD = WEIR_WINDOW + 2 * 64 }; /* how far blocks that were written again may lie behind those that were not durable */
 
 static uint8_t segment_before(const struct weir_storage *s, uint32_t serial) {
   uint8_t best = WEIR_NO_SLOT;
@@ -42,7 +45,7 @@ static void stand(struct weir_storage *s, uint8_t slot, uint32_t block) {
   s->read_serial = slot == WEIR_NO_SLOT ? 0 : s->segments[slot].serial;
   s->read_block = block;
   s->read_given = 0;
-  s->read_bad = false;
+  s->read_bad = s->read_sure = false;
   s->read_state = slot == WEIR_NO_SLOT ? READ_END : READ_WANT;
 }
 
@@ -172,9 +175,13 @@ static int learn_oldest(struct weir_storage *s) {
   return WEIR_BUSY;
 }
 
+static bool is_gap(const struct weir_storage *s, const struct weir_frame_head *h) {
+  return h->epoch == s->read_epoch && h->first > s->read_next && !(h->flags & WEIR_FLAG_HEADER);
+}
+
 /* Begins the loaded block, at the record after those that were given. */
 static void have(struct weir_storage *s, const struct weir_frame_head *h) {
-  bool missing = s->read_bad && h->epoch == s->read_epoch && h->first > s->read_next;
+  bool missing = s->read_bad && is_gap(s, h);
   s->read_bad = false;
   if (h->epoch != s->read_epoch) {
     s->read_epoch = h->epoch;
@@ -200,6 +207,35 @@ static void have(struct weir_storage *s, const struct weir_frame_head *h) {
   }
 }
 
+/*
+ * A block whose first sequence is above the expected one may have survived a
+ * sync that failed, while one before it did not; then all of it was written
+ * again further on, within the window and what pages skip. The block that has
+ * the expected sequence is looked for there, at last in the next segment.
+ */
+static int look_ahead(struct weir_storage *s) {
+  struct weir_frame_head h;
+  uint32_t end = limit(s, s->read_slot), at = s->read_ahead;
+  uint8_t slot = s->read_slot;
+  if (at >= end) {
+    at -= end;
+    slot = slot == s->head ? WEIR_NO_SLOT : weir_segment_after(s, s->read_serial);
+  }
+  if (slot == WEIR_NO_SLOT || s->read_ahead > s->read_block + AHEAD || at >= limit(s, slot)) {
+    s->read_sure = true;
+    s->read_state = READ_WANT;
+    return WEIR_BUSY;
+  }
+  int r = weir_card_block(s, slot, at, &h);
+  if (r == WEIR_BUSY || r == WEIR_E_GONE) return r;
+  if (r == WEIR_OK && h.epoch == s->read_epoch && h.first <= s->read_next && h.first + h.count > s->read_next) {
+    stand(s, slot, at);
+  } else {
+    s->read_ahead++;
+  }
+  return WEIR_BUSY;
+}
+
 static int want(struct weir_storage *s) {
   if (s->segments[s->read_slot].serial != s->read_serial) {
     s->read_state = READ_GONE;
@@ -219,7 +255,10 @@ static int want(struct weir_storage *s) {
   struct weir_frame_head h;
   int r = weir_card_block(s, s->read_slot, s->read_block, &h);
   if (r == WEIR_BUSY || r == WEIR_E_GONE) return r;
-  if (r == WEIR_OK) {
+  if (r == WEIR_OK && is_gap(s, &h) && !s->read_sure) {
+    s->read_ahead = s->read_block + 1;
+    s->read_state = READ_AHEAD;
+  } else if (r == WEIR_OK) {
     have(s, &h);
   } else {
     if (r == WEIR_E_INVALID) s->read_bad = true;
@@ -240,6 +279,8 @@ int weir_read_step(struct weir_storage *s) {
       return seek_narrow(s);
     case READ_WANT:
       return want(s);
+    case READ_AHEAD:
+      return look_ahead(s);
     default:
       return WEIR_OK;
   }
@@ -250,6 +291,7 @@ int weir_read_step(struct weir_storage *s) {
 static void next_block(struct weir_storage *s) {
   s->read_block++;
   s->read_given = 0;
+  s->read_sure = false;
   s->read_state = READ_WANT;
 }
 

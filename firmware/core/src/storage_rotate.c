@@ -46,8 +46,6 @@ int weir_rotate_begin(struct weir_storage *s) {
 static void lose(struct weir_storage *s) {
   const struct weir_runs *r = &s->runs;
   if (r->next == r->first) return;
-  struct weir_storage_event e = {.type = WEIR_EV_LOST, .epoch = r->epoch, .first = r->first, .next = r->next};
-  if (s->config.event) s->config.event(s->config.event_ctx, &e);
   if (s->lost_count == WEIR_LOST_MAX) {
     s->lost_more++;
     return;
@@ -56,6 +54,33 @@ static void lose(struct weir_storage *s) {
   l->epoch = r->epoch;
   l->first = r->first;
   l->next = r->next;
+}
+
+/*
+ * The first and last blocks may be damaged. What the segment's own header and
+ * that of the one after it say to come next bounds what they held.
+ */
+static int bound(struct weir_storage *s) {
+  bool own = s->phase == WEIR_PHASE_LOSE_FIRST;
+  uint8_t slot = own ? s->target : weir_segment_after(s, s->segments[s->target].serial);
+  struct weir_frame_head h;
+  int r = slot == WEIR_NO_SLOT ? WEIR_E_UNKNOWN : weir_card_block(s, slot, 0, &h);
+  if (r == WEIR_BUSY || r == WEIR_E_GONE) return WEIR_BUSY;
+  if (r == WEIR_OK && s->lost_count) {
+    struct weir_lost *first = &s->lost[0], *last = &s->lost[s->lost_count - 1];
+    if (own && h.epoch == first->epoch && h.first < first->first) first->first = h.first;
+    if (!own && s->lost_more == 0 && h.epoch == last->epoch && h.first > last->next) last->next = h.first;
+  }
+  s->phase = own ? WEIR_PHASE_LOSE_LAST : WEIR_PHASE_BUILD;
+  return WEIR_BUSY;
+}
+
+static void tell_lost(struct weir_storage *s) {
+  for (unsigned i = 0; s->config.event && i < s->lost_count; i++) {
+    const struct weir_lost *l = &s->lost[i];
+    struct weir_storage_event e = {.type = WEIR_EV_LOST, .epoch = l->epoch, .first = l->first, .next = l->next};
+    s->config.event(s->config.event_ctx, &e);
+  }
 }
 
 static void build(struct weir_storage *s) {
@@ -95,10 +120,14 @@ int weir_rotate_step(struct weir_storage *s) {
     case WEIR_PHASE_LOSE:
       r = weir_runs_next(s, &s->runs);
       if (r == WEIR_OK) lose(s);
-      if (r == WEIR_E_FULL) s->phase = WEIR_PHASE_BUILD;
+      if (r == WEIR_E_FULL) s->phase = WEIR_PHASE_LOSE_FIRST;
       return WEIR_BUSY;
+    case WEIR_PHASE_LOSE_FIRST:
+    case WEIR_PHASE_LOSE_LAST:
+      return bound(s);
     case WEIR_PHASE_BUILD:
       build(s);
+      tell_lost(s);
       s->phase = WEIR_PHASE_BEGIN;
       return WEIR_BUSY;
     case WEIR_PHASE_BEGIN:

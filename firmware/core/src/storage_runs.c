@@ -5,7 +5,7 @@
  */
 #include "storage_internal.h"
 
-enum { FIND, BISECT, FOUND, GAP = WEIR_WINDOW + 64, LOOK = 4 };
+enum { FIND, BISECT, BACK, FOUND, REACH = WEIR_WINDOW + 2 * 64, GAP = WEIR_WINDOW + 64, LOOK = WEIR_WINDOW };
 
 void weir_runs_begin(struct weir_runs *r, uint8_t slot, uint32_t limit) {
   r->slot = slot;
@@ -61,6 +61,20 @@ static int ask(struct weir_storage *s, struct weir_runs *r, uint64_t most) {
   return WEIR_BUSY;
 }
 
+/* The last block may have survived a sync that failed, and hold less than those before it that were written again. */
+static int back(struct weir_storage *s, struct weir_runs *r) {
+  if (r->probe == r->from || r->last - r->probe == REACH) {
+    r->state = FOUND;
+    return WEIR_OK;
+  }
+  struct weir_frame_head h;
+  int got = weir_card_block(s, r->slot, r->probe - 1, &h);
+  if (got == WEIR_BUSY || got == WEIR_E_GONE) return got;
+  r->probe--;
+  if (got == WEIR_OK && h.epoch == r->epoch && h.first + h.count > r->next) r->next = h.first + h.count;
+  return WEIR_BUSY;
+}
+
 int weir_runs_next(struct weir_storage *s, struct weir_runs *r) {
   switch (r->state) {
     case FOUND:
@@ -70,11 +84,13 @@ int weir_runs_next(struct weir_storage *s, struct weir_runs *r) {
       return WEIR_BUSY;
     case FIND:
       return find(s, r);
-    default:
+    case BISECT:
       if (r->high - r->low > 1) return ask(s, r, UINT64_MAX);
-      r->last = r->low;
-      r->state = FOUND;
-      return WEIR_OK;
+      r->last = r->probe = r->low;
+      r->state = BACK;
+      return WEIR_BUSY;
+    default:
+      return back(s, r);
   }
 }
 

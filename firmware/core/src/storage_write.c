@@ -113,7 +113,7 @@ static uint16_t batch(const struct weir_storage *s) {
   if (n > in_memory) n = in_memory;
   if (n > on_card) n = on_card;
   if (n > window) n = window;
-  return (uint16_t)(s->epoch_durable ? n : 1);
+  return (uint16_t)(s->epoch_durable && s->tries == 0 ? n : 1); /* after a failure one by one: which sector is it? */
 }
 
 static int write_blocks(struct weir_storage *s) {

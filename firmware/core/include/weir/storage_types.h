@@ -96,9 +96,9 @@ struct weir_storage {
 
   /* Reading. */
   uint8_t read_state, read_slot, seek_slot;
-  bool read_bad, oldest_known;
+  bool read_bad, read_sure, oldest_known;
   uint16_t read_given; /* records of the block that were given */
-  uint32_t read_serial, read_block, read_fill, oldest_probe;
+  uint32_t read_serial, read_block, read_fill, read_ahead, oldest_probe;
   uint32_t seek_serial, seek_after;
   uint64_t read_epoch, read_next, seek_epoch, seek_sequence;
   uint64_t oldest_epoch, oldest_sequence;
