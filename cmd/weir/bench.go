@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/bench"
+	"github.com/weir-telemetry/weir/internal/node/config"
 )
 
 type benchCmd struct {
@@ -15,6 +16,7 @@ type benchCmd struct {
 	Mochi   benchMochiCmd   `cmd:"" help:"Measure the mochi broker alone."`
 	Query   benchQueryCmd   `cmd:"" help:"Load readings into a node and time queries."`
 	Writes  benchWritesCmd  `cmd:"" help:"Measure the bytes written to the device per reading at low rates."`
+	Ready   benchReadyCmd   `cmd:"" help:"Fill a data directory, kill a node on it, and measure how long the next start takes."`
 	Report  benchReportCmd  `cmd:"" help:"Every number of docs/benchmarks.md, as Markdown."`
 
 	FloorChild benchFloorChildCmd `cmd:"" hidden:""`
@@ -93,6 +95,22 @@ type benchWritesCmd struct {
 
 func (c benchWritesCmd) Run(ctx context.Context, s streams) error {
 	return bench.Writes(ctx, bench.Options{Duration: c.Duration, Out: s.out})
+}
+
+type benchReadyCmd struct {
+	Size   string `default:"10GB" help:"How much to store, as 500MB or 10GB."`
+	Series int    `default:"1000000" help:"Of how many series."`
+	Runs   int    `default:"5" help:"How often it is killed and started."`
+	Dir    string `help:"Where to put the data; kept afterwards."`
+	Weir   string `placeholder:"FILE" help:"Another weir binary to measure."`
+}
+
+func (c benchReadyCmd) Run(ctx context.Context, s streams) error {
+	size, err := config.ParseSize(c.Size)
+	if err != nil {
+		return err
+	}
+	return bench.Ready(ctx, bench.Options{Weir: c.Weir, Series: c.Series, Dir: c.Dir, Out: s.out}, size, c.Runs)
 }
 
 type benchReportCmd struct {

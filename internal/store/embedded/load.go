@@ -4,36 +4,40 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"slices"
-	"sort"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// load reads the catalog into memory.
+// load reads the catalog into memory. The series take as long as all the rest and
+// are needed by none of it, so they are read beside it.
 func (s *Store) load(ctx context.Context) error {
-	for _, step := range []struct {
-		what string
-		do   func() error
-	}{
+	if err := loadSteps(ctx, []loadStep{
 		{"tenants", s.loadTenants},
 		{"destroyed tenants", s.clearDestroyed},
 		{"tables", s.loadTables},
-		{"series", s.loadSeries},
+	}); err != nil {
+		return err
+	}
+	series := make(chan error, 1)
+	go func() { series <- s.loadSeries() }()
+	err := loadSteps(ctx, []loadStep{
 		{"quarantine", s.loadQuarantine},
 		{"session ledger", s.loadLedger},
 		{"segments", s.loadSegments},
 		{"deleted rows", s.loadDeletions},
 		{"frames", s.loadFrames},
-		{"lost series", s.loseLastSeries},
-	} {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := step.do(); err != nil {
-			return fmt.Errorf("load %s: %w", step.what, err)
-		}
+		{"watermarks", func() error { return s.readMarks(ctx) }},
+	})
+	if e := <-series; err == nil && e != nil {
+		err = fmt.Errorf("load series: %w", e)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.loseLastSeries(); err != nil {
+		return fmt.Errorf("load lost series: %w", err)
 	}
 	if s.opt.ReadOnly {
 		return nil
@@ -42,8 +46,24 @@ func (s *Store) load(ctx context.Context) error {
 		return fmt.Errorf("forget idle sessions: %w", err)
 	}
 	for _, tn := range *s.tenants.Load() {
-		if err := s.restoreMarks(ctx, tn); err != nil {
-			return fmt.Errorf("restore watermarks: %w", err)
+		tn.marks.raiseAll(tn.series.count.Load(), tn.marksFloor)
+	}
+	return nil
+}
+
+// loadStep reads a part of the catalog.
+type loadStep struct {
+	what string
+	do   func() error
+}
+
+func loadSteps(ctx context.Context, steps []loadStep) error {
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := step.do(); err != nil {
+			return fmt.Errorf("load %s: %w", step.what, err)
 		}
 	}
 	return nil
@@ -104,8 +124,13 @@ func (s *Store) loadTables() error {
 	})
 }
 
-func (s *Store) loadSeries() error {
-	err := s.eachRow(s.w, seriesTable, "ORDER BY tenant, first", "id", func(r *catalogRow) error {
+func (s *Store) loadSeries() (err error) {
+	c, err := s.openReader()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	err = s.eachRow(c, seriesTable, "ORDER BY tenant, first", "id", func(r *catalogRow) error {
 		row := r.v
 		if !r.intact {
 			s.lostSeries = append(s.lostSeries, damagedRow("series", asInt(r.extra[0])))
@@ -331,85 +356,4 @@ func (s *Store) loadFrames() error {
 		s.checkFrames(tn)
 	}
 	return err
-}
-
-// restoreMarks sets the watermarks after a start. The series of level 0 and of
-// the newest segments are read; all others are below the newest time of the
-// segments that are not.
-func (s *Store) restoreMarks(ctx context.Context, tn *tenant) error {
-	n := tn.series.count.Load()
-	tn.marks.grow(n, minTime)
-	segs := slices.Clone(tn.segs)
-	sort.SliceStable(segs, func(i, j int) bool { return segs[i].maxTime > segs[j].maxTime })
-	rows := int64(0)
-	for i, g := range segs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if rows += g.rows; i >= restoreSegments || i > 0 && rows > restoreRows {
-			tn.marks.raiseAll(n, g.maxTime)
-			break
-		}
-		if err := s.raiseFromSegment(tn, g, n); err != nil {
-			tn.marks.raiseAll(n, g.maxTime)
-		}
-	}
-	var sec telemetry.Section
-	for _, f := range tn.frames {
-		if err := s.raiseFromFrame(tn, f, n, &sec); err != nil {
-			tn.marks.raiseAll(n, f.maxTime)
-		}
-	}
-	return nil
-}
-
-// Segments that are read for exact watermarks at a start. Their block heads are
-// about a hundredth of them.
-const (
-	restoreSegments = 64
-	restoreRows     = 64_000_000
-)
-
-func (s *Store) raiseFromSegment(tn *tenant, g *segment, n uint32) error {
-	seg, err := s.openSegment(g)
-	if err != nil {
-		return err
-	}
-	for b := range seg.Blocks() {
-		runs, err := seg.Runs(b)
-		if err != nil {
-			return err
-		}
-		for _, r := range runs {
-			if uint32(r.Series) < n {
-				tn.marks.raise(r.Series, r.MaxTime)
-			}
-		}
-	}
-	return nil
-}
-
-func (s *Store) raiseFromFrame(tn *tenant, f *frame, n uint32, sec *telemetry.Section) error {
-	fr, err := s.openFrame(f)
-	if err != nil {
-		return err
-	}
-	var lost error
-	for i, p := range fr.Sections() {
-		v := s.version(p.TableID)
-		if v == nil {
-			s.nextTable = max(s.nextTable, p.TableID+1) // the id of a lost table is not issued again
-			lost = telemetry.Errorf(telemetry.CodeDamaged, "read frame", "frame %d has unknown table %d", f.id, p.TableID)
-			continue
-		}
-		if _, err := fr.ReadSection(i, sec, v.table, nil, false); err != nil {
-			return err
-		}
-		for j, ref := range sec.Series {
-			if uint32(ref) < n {
-				tn.marks.raise(ref, sec.Time[j])
-			}
-		}
-	}
-	return lost
 }

@@ -6,7 +6,7 @@ import "github.com/weir-telemetry/weir/internal/telemetry"
 // staged row. A row above it is new without a look-up. A mark that is too high
 // costs look-ups, never correctness, so marks are not lowered when a staged
 // commit is aborted, and after a restart they start at bounds that are cheap to
-// know (see restoreMarks).
+// know (see readMarks).
 type watermarks struct {
 	pages [][]int64
 }
@@ -30,6 +30,9 @@ func (w *watermarks) grow(n uint32, floor int64) {
 
 // raise lifts the mark of a series to at least t.
 func (w *watermarks) raise(ref telemetry.SeriesRef, t int64) {
+	if int(ref) >= len(w.pages)<<markPageBits {
+		w.grow(uint32(ref)+1, minTime)
+	}
 	p := &w.pages[ref>>markPageBits][ref&(1<<markPageBits-1)]
 	*p = max(*p, t)
 }

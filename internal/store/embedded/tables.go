@@ -40,6 +40,9 @@ type tenant struct {
 	quarantine quarantine
 
 	marks watermarks // owned by Stage
+	// marksFloor is at or above the times of all rows that were not looked at when
+	// the marks were restored.
+	marksFloor int64
 
 	compacted time.Time // when level 0 was last compacted; owned by the compaction
 	busy      time.Time // when level 0 last filled the memory; owned by the compaction
