@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/weir-telemetry/weir/internal/filelock"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -23,7 +24,7 @@ func lockDir(dir string, exclusive bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	taken, err := lockFile(f, exclusive)
+	taken, err := filelock.Lock(f, exclusive)
 	if err == nil {
 		return f, nil
 	}
@@ -34,3 +35,6 @@ func lockDir(dir string, exclusive bool) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("lock %s: %w", path, err)
 }
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error { return filelock.SyncDir(path) }

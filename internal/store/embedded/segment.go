@@ -138,7 +138,11 @@ func (s *Store) unpinSegment(g *segment) {
 func (s *Store) removeSegment(g *segment) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+<<<<<<< HEAD
 	if g.pins.Load() > 0 || g.gone {
+=======
+	if g.pins.Load() > 0 || s.keepHeld(g) {
+>>>>>>> 1cb88ea (wip: backup)
 		return
 	}
 	g.gone, g.opened = true, nil

@@ -1,6 +1,6 @@
 //go:build unix
 
-package embedded
+package filelock
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the lock of an open file, exclusive or shared, without
-// waiting. It reports whether the lock is held by somebody else.
-func lockFile(f *os.File, exclusive bool) (taken bool, err error) {
+// Lock takes the lock of an open file, exclusive or shared, without waiting. It
+// reports whether the lock is held by somebody else.
+func Lock(f *os.File, exclusive bool) (taken bool, err error) {
 	how := unix.LOCK_SH
 	if exclusive {
 		how = unix.LOCK_EX
@@ -25,8 +25,8 @@ func lockFile(f *os.File, exclusive bool) (taken bool, err error) {
 	return errors.Is(err, unix.EWOULDBLOCK), err
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(path string) error {
+// SyncDir makes the names in a directory durable.
+func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package embedded
+package filelock
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile takes the lock of an open file, exclusive or shared, without
+// Lock takes the lock of an open file, exclusive or shared, without
 // waiting. It reports whether the lock is held by somebody else.
-func lockFile(f *os.File, exclusive bool) (taken bool, err error) {
+func Lock(f *os.File, exclusive bool) (taken bool, err error) {
 	flags := uint32(windows.LOCKFILE_FAIL_IMMEDIATELY)
 	if exclusive {
 		flags |= windows.LOCKFILE_EXCLUSIVE_LOCK
@@ -18,6 +18,6 @@ func lockFile(f *os.File, exclusive bool) (taken bool, err error) {
 	return errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING), err
 }
 
-// syncDir is nothing on Windows: NTFS journals names, and a directory handle
+// SyncDir is nothing on Windows: NTFS journals names, and a directory handle
 // cannot be flushed.
-func syncDir(string) error { return nil }
+func SyncDir(string) error { return nil }
