@@ -26,13 +26,9 @@ var mayImport = map[string][]string{
 	"internal/seal":            {"internal/telemetry"},
 	"internal/rollup":          {"internal/telemetry"},
 	"internal/store":           {"internal/telemetry", "internal/rollup"},
-<<<<<<< HEAD
-	"internal/store/embedded":  {"internal/telemetry", "internal/store", "internal/chunk", "internal/rollup", "internal/seal"},
-=======
-	"internal/store/embedded":  {"internal/telemetry", "internal/store", "internal/chunk", "internal/rollup", "internal/filelock"},
+	"internal/store/embedded":  {"internal/telemetry", "internal/store", "internal/chunk", "internal/rollup", "internal/seal", "internal/filelock"},
 	"internal/filelock":        {},
 	"internal/backup":          {"internal/telemetry", "internal/filelock"},
->>>>>>> 1cb88ea (wip: backup)
 	"internal/store/storetest": {"internal/telemetry", "internal/store", "internal/rollup"},
 	"internal/query":           {"internal/telemetry", "internal/store", "internal/rollup"},
 	"internal/transfer":        {"internal/telemetry", "internal/store", "internal/schema"},

@@ -138,11 +138,7 @@ func (s *Store) unpinSegment(g *segment) {
 func (s *Store) removeSegment(g *segment) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-<<<<<<< HEAD
-	if g.pins.Load() > 0 || g.gone {
-=======
-	if g.pins.Load() > 0 || s.keepHeld(g) {
->>>>>>> 1cb88ea (wip: backup)
+	if g.pins.Load() > 0 || g.gone || s.keepHeld(g) {
 		return
 	}
 	g.gone, g.opened = true, nil

@@ -53,28 +53,60 @@ func (s *Store) Snapshot(ctx context.Context, catalog string) (*Snapshot, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	snap := &Snapshot{s: s}
-	named, err := snap.read(catalog)
+	named, err := namedSegments(catalog)
 	if err != nil {
 		return nil, err
 	}
-	snap.pins = s.unholdSegments(named)
+	snap := &Snapshot{s: s}
+	snap.pins, snap.Rows = s.unholdSegments(named)
 	held = false
-	for id := range named {
-		path := s.segmentPath(id)
-		name := segmentDir + "/" + filepath.Base(path)
+	if err := snap.files(named); err != nil {
+		snap.Close()
+		return nil, err
+	}
+	return snap, nil
+}
+
+// files lists the files of the named segments. What a damaged row names may be a
+// share of any pack, so then all packs belong to the snapshot.
+func (n *Snapshot) files(named map[int64]bool) error {
+	paths := map[string]bool{}
+	for _, g := range n.pins {
+		path := n.s.segmentPath(g.id)
+		if g.pack != nil {
+			path = g.pack.file.path
+		}
+		paths[path] = true
+		delete(named, g.id)
+	}
+	if len(named) > 0 {
+		packs, err := filepath.Glob(filepath.Join(n.s.opt.Dir, segmentDir, "*"+packExt))
+		if err != nil {
+			return err
+		}
+		for _, path := range packs {
+			paths[path] = true
+		}
+		for id := range named {
+			if path := n.s.segmentPath(id); fileSize(path) > 0 {
+				paths[path] = true
+			}
+			n.Missing = append(n.Missing, fmt.Sprintf("segment %d: its row, or the one of its table, is damaged", id))
+		}
+	}
+	for path := range paths {
 		info, err := os.Stat(path)
+		name := segmentDir + "/" + filepath.Base(path)
 		if errors.Is(err, os.ErrNotExist) {
-			snap.Missing = append(snap.Missing, name+" is missing")
+			n.Missing = append(n.Missing, name+" is missing")
 			continue
 		}
 		if err != nil {
-			snap.Close()
-			return nil, telemetry.Errorf(telemetry.CodeUnavailable, "snapshot", "%w", err)
+			return telemetry.Errorf(telemetry.CodeUnavailable, "snapshot", "%w", err)
 		}
-		snap.Segments = append(snap.Segments, SnapshotFile{Name: name, Path: path, Size: info.Size()})
+		n.Segments = append(n.Segments, SnapshotFile{Name: name, Path: path, Size: info.Size()})
 	}
-	return snap, nil
+	return nil
 }
 
 // Close lets the segment files go that the store does not need any more.
@@ -107,25 +139,18 @@ func (s *Store) copyCatalog(to string) error {
 	return nil
 }
 
-// read returns the ids of the segments that a copy of the catalog names, and
-// counts its rows.
-func (n *Snapshot) read(catalog string) (map[int64]bool, error) {
+// namedSegments returns the ids of the segments that a copy of the catalog names.
+// They stand in clear in a sealed store, too.
+func namedSegments(catalog string) (map[int64]bool, error) {
 	c, err := openConn(catalog, true, "query_only=1", "cache_size=-256")
 	if err != nil {
 		return nil, err
 	}
 	named := map[int64]bool{}
-	err = c.query("SELECT id, rows FROM segments", func(row []driver.Value) error {
+	err = c.query("SELECT id FROM segments", func(row []driver.Value) error {
 		named[asInt(row[0])] = true
-		n.Rows += asInt(row[1])
 		return nil
 	})
-	if err == nil {
-		err = c.query("SELECT f.rows FROM frames f JOIN tenants t ON t.id = f.tenant WHERE f.id > t.floor", func(row []driver.Value) error {
-			n.Rows += asInt(row[0])
-			return nil
-		})
-	}
 	return named, errors.Join(err, c.close())
 }
 
@@ -154,29 +179,28 @@ func (s *Store) keepHeld(g *segment) bool {
 }
 
 // unholdSegments ends a hold. It pins the segments of the named ids and returns
-// them; the others that were to go may go.
-func (s *Store) unholdSegments(named map[int64]bool) []*segment {
-	var pins []*segment
+// them, with how many readings they and level 0 hold about; the others that were
+// to go may go.
+func (s *Store) unholdSegments(named map[int64]bool) (pins []*segment, rows int64) {
+	seen := map[*segment]bool{}
 	pin := func(g *segment) {
-		if named[g.id] {
+		if named[g.id] && !seen[g] {
+			seen[g] = true
 			g.pins.Add(1)
 			pins = append(pins, g)
+			rows += g.rows
 		}
 	}
 	s.mu.Lock()
 	s.holds.mu.Lock()
-	seen := map[int64]bool{}
 	for _, tn := range *s.tenants.Load() {
+		rows += int64(tn.level0Rows)
 		for _, g := range tn.segs {
 			pin(g)
-			seen[g.id] = true
 		}
 	}
 	for _, g := range s.holds.kept {
-		if !seen[g.id] {
-			pin(g)
-			seen[g.id] = true
-		}
+		pin(g)
 	}
 	var free []*segment
 	if s.holds.count--; s.holds.count == 0 {
@@ -187,5 +211,5 @@ func (s *Store) unholdSegments(named map[int64]bool) []*segment {
 	for _, g := range free {
 		s.removeSegment(g) // stays where it is pinned: the unpin removes it
 	}
-	return pins
+	return pins, rows
 }

@@ -62,18 +62,12 @@ type Store struct {
 	recent frameCache
 	heads  headCache
 	files  segmentFiles
-<<<<<<< HEAD
 	// footers is how much of the footers of segments is kept.
 	footers footerCache
 	zenc    *zstd.Encoder
 	zdec    *zstd.Decoder
 	stats   counters
-=======
-	holds  holds
-	zenc   *zstd.Encoder
-	zdec   *zstd.Decoder
-	stats  counters
->>>>>>> 1cb88ea (wip: backup)
+	holds   holds
 
 	// compactMu is held by the one compaction or merge that runs.
 	compactMu sync.Mutex

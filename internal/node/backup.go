@@ -1,0 +1,236 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/weir-telemetry/weir/internal/backup"
+	"github.com/weir-telemetry/weir/internal/node/config"
+	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/store/embedded"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+var (
+	_ control.Keeper = (*Node)(nil)
+	_ control.Keeper = (*Reader)(nil)
+)
+
+// Backup implements control.Keeper.
+func (n *Node) Backup(ctx context.Context, o control.BackupOptions, progress func(done, total int64)) (*control.BackedUp, error) {
+	k := keeper{store: n.store, cfg: n.cfg, version: n.opts.Version}
+	return k.backup(ctx, o, progress)
+}
+
+// Backup implements control.Keeper.
+func (r *Reader) Backup(ctx context.Context, o control.BackupOptions, progress func(done, total int64)) (*control.BackedUp, error) {
+	k := keeper{store: r.store, cfg: r.cfg, version: r.version}
+	return k.backup(ctx, o, progress)
+}
+
+// keeper makes snapshots of a data directory.
+type keeper struct {
+	store   *embedded.Store
+	cfg     *config.Loaded
+	version string
+}
+
+// backupID keeps by what a backup directory knows this data directory.
+const backupID = "backup.json"
+
+func (k *keeper) backup(ctx context.Context, o control.BackupOptions, progress func(done, total int64)) (*control.BackedUp, error) {
+	dir, err := k.checkTarget(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	id, err := k.id()
+	if err != nil {
+		return nil, err
+	}
+	w, err := backup.Prepare(ctx, backup.Options{Dir: dir, Rate: o.Rate, Keep: o.Keep, Verify: o.Verify, Progress: progress})
+	if err != nil {
+		return nil, err
+	}
+	out, err := k.snapshot(ctx, w, id, dir, o.WithKeys)
+	return out, errors.Join(err, w.Close())
+}
+
+func (k *keeper) snapshot(ctx context.Context, w *backup.Writer, id, dir string, withKeys bool) (*control.BackedUp, error) {
+	catalog := filepath.Join(w.Tmp(), "catalog.db")
+	snap, err := k.store.Snapshot(ctx, catalog)
+	if err != nil {
+		return nil, err
+	}
+	defer snap.Close()
+	src := &backup.Source{Manifest: backup.Manifest{
+		Weir: k.version, Node: id, Readings: snap.Rows, Missing: snap.Missing, Encrypted: k.cfg.Encryption.Enabled, Keys: withKeys,
+	}}
+	src.Files = append(src.Files, backup.SourceFile{Path: "data/catalog.db", From: catalog})
+	for _, s := range snap.Segments {
+		src.Files = append(src.Files, backup.SourceFile{Path: "data/" + s.Name, From: s.Path, Immutable: true})
+	}
+	if err := k.addData(src, dir); err != nil {
+		return nil, err
+	}
+	if err := addTree(src, k.cfg.Schemas, "schemas", dir, nil); err != nil {
+		return nil, err
+	}
+	warnings := k.addConfig(src, withKeys)
+	done, err := w.Write(ctx, src)
+	if done == nil || done.Manifest == nil {
+		return nil, err
+	}
+	if err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	for _, m := range snap.Missing {
+		warnings = append(warnings, "the store is damaged, and so is the snapshot: "+m)
+	}
+	m := done.Manifest
+	return &control.BackedUp{
+		Snapshot: m.ID, Files: len(m.Files), Bytes: m.Bytes(), Copied: done.Copied, Shared: done.Shared,
+		Readings: m.Readings, Pruned: done.Pruned, Warnings: warnings,
+	}, nil
+}
+
+// checkTarget refuses a backup directory inside what is backed up.
+func (k *keeper) checkTarget(dir string) (string, error) {
+	if dir == "" {
+		return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "no directory is given").WithHint("name one, or set backup.dir in the configuration")
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, inside := range []string{filepath.Join(k.cfg.DataDir, "segments"), filepath.Join(k.cfg.DataDir, "broker")} {
+		if at, err := filepath.Abs(inside); err == nil && (abs == at || strings.HasPrefix(abs, at+string(filepath.Separator))) {
+			return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "%s lies inside of what is backed up", dir)
+		}
+	}
+	if at, err := filepath.Abs(k.cfg.DataDir); err == nil && abs == at {
+		return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "%s is the data directory itself", dir)
+	}
+	return abs, nil
+}
+
+// id returns by what a backup directory knows this data directory, drawing it at
+// the first time.
+func (k *keeper) id() (string, error) {
+	path := filepath.Join(k.cfg.DataDir, backupID)
+	var kept struct {
+		Node string `json:"node"`
+	}
+	data, err := os.ReadFile(path)
+	if err == nil && json.Unmarshal(data, &kept) == nil && len(kept.Node) == 16 {
+		return kept.Node, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", telemetry.Errorf(telemetry.CodeUnavailable, "back up", "%w", err)
+	}
+	kept.Node = randomHex(8)
+	if data, err = json.Marshal(kept); err == nil {
+		err = writeFile(path, append(data, '\n'))
+	}
+	if err != nil {
+		return "", telemetry.Errorf(telemetry.CodeUnavailable, "back up", "%w", err)
+	}
+	return kept.Node, nil
+}
+
+// addData adds what stands in the data directory besides the store's own files.
+func (k *keeper) addData(src *backup.Source, target string) error {
+	return addTree(src, k.cfg.DataDir, "data", target, func(path string, isDir bool) bool {
+		name := filepath.Base(path)
+		switch {
+		case isDir:
+			return path == "segments" || path == "damaged"
+		case path == "LOCK", strings.HasPrefix(path, "catalog.db"), strings.HasPrefix(path, "weir.sock"), path == "demo-users", path == backup.RestoreMark:
+			return true
+		}
+		return strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".new") || strings.HasSuffix(name, ".restoring") || k.isSecret(filepath.Join(k.cfg.DataDir, path))
+	})
+}
+
+// isSecret reports whether a file is key material that the configuration names:
+// it is never taken for a file of the data directory.
+func (k *keeper) isSecret(path string) bool {
+	for _, f := range k.cfg.Files() {
+		a, err1 := os.Stat(f.Path)
+		b, err2 := os.Stat(path)
+		if f.Secret && err1 == nil && err2 == nil && os.SameFile(a, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// addTree adds the regular files below a directory, without those that skip names
+// and without the backup directory itself.
+func addTree(src *backup.Source, root, to, target string, skip func(path string, isDir bool) bool) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went meanwhile, or is not there at all
+		}
+		if err != nil {
+			return telemetry.Errorf(telemetry.CodeUnavailable, "back up", "%w", err)
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if abs, err := filepath.Abs(path); err == nil && e.IsDir() && abs == target {
+			return fs.SkipDir
+		}
+		if rel != "." && skip != nil && skip(filepath.ToSlash(rel), e.IsDir()) {
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // links to documents count
+			src.Files = append(src.Files, backup.SourceFile{Path: to + "/" + filepath.ToSlash(rel), From: path, Optional: true})
+		}
+		return nil
+	})
+}
+
+// addConfig adds the configuration and the files that it names. It returns what a
+// person should know.
+func (k *keeper) addConfig(src *backup.Source, withKeys bool) (warnings []string) {
+	if k.cfg.File != "" {
+		src.Files = append(src.Files, backup.SourceFile{Path: "config/weir.yaml", From: k.cfg.File, Optional: true})
+	}
+	for _, key := range []string{"data_dir", "schemas"} {
+		value := map[string]string{"data_dir": k.cfg.DataDir, "schemas": k.cfg.Schemas}[key]
+		src.Manifest.References = append(src.Manifest.References, backup.Reference{Key: key, Line: k.cfg.LineOf(key), Value: value})
+	}
+	for _, f := range k.cfg.Files() {
+		ref := backup.Reference{Key: f.Key, Line: f.Line, Value: f.Path}
+		if _, err := os.Stat(f.Path); err != nil {
+			warnings = append(warnings, fmt.Sprintf("%s (%s) is not in the snapshot: %v", f.Path, f.Key, err))
+			continue
+		}
+		switch {
+		case f.Secret && !withKeys:
+			warnings = append(warnings, fmt.Sprintf("%s (%s) is key material and not in the snapshot; --with-keys takes it along", f.Path, f.Key))
+		case f.Secret:
+			ref.Path = "keys/" + f.Key
+		default:
+			ref.Path = "config/files/" + f.Key
+		}
+		if ref.Path != "" {
+			src.Files = append(src.Files, backup.SourceFile{Path: ref.Path, From: f.Path})
+		}
+		src.Manifest.References = append(src.Manifest.References, ref)
+	}
+	if k.cfg.Encryption.Enabled && !withKeys {
+		warnings = append(warnings, "the store is encrypted and the master key is not in the snapshot: without it, nothing can be restored; keep it in another place")
+	}
+	return warnings
+}
