@@ -14,7 +14,7 @@ import (
 // The exit codes of the binary. docs/configuration.md lists them.
 const (
 	exitOK          = 0
-	exitInternal    = 1   // something that nobody foresaw
+	exitInternal    = 1   // something that nobody foresaw; for weir verify, damage was found
 	exitUsage       = 2   // flags, configuration, SQL or a document are wrong
 	exitNotFound    = 3   // what was named does not exist
 	exitConflict    = 4   // it contradicts what is stored, or the data directory is in use
@@ -55,6 +55,9 @@ func exitCode(err error) int {
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if foundDamage(err) {
+		return exitInternal
 	}
 	var problems config.Problems
 	var e *telemetry.Error

@@ -30,6 +30,9 @@ type cli struct {
 	Quarantine quarantineCmd `cmd:"" help:"Look at messages that could not become readings, and try them again."`
 	Delete     deleteCmd     `cmd:"" help:"Delete the readings of a table for which a condition is true."`
 	Upgrade    upgradeCmd    `cmd:"" help:"Bring the data directory to this program's format; a start of the node does it too."`
+	Backup     backupCmd     `cmd:"" help:"Write a snapshot into a backup directory, while the node runs."`
+	Restore    restoreCmd    `cmd:"" help:"Write a snapshot of a backup to a new place."`
+	Verify     verifyCmd     `cmd:"" help:"Read everything that is stored, or in a backup, and report what is damaged."`
 	Import     importCmd     `cmd:"" help:"Bring readings from files into the store."`
 	Bench      benchCmd      `cmd:"" help:"Measure: ingest, acknowledgement, memory, queries."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for trouble: configuration, disk, clock, brokers."`

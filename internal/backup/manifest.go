@@ -73,12 +73,24 @@ func (m *Manifest) Bytes() int64 {
 	return n
 }
 
-var idPattern = regexp.MustCompile(`^\d{8}T\d{6}Z-[0-9a-f]{6}$`)
+var idPattern = regexp.MustCompile(`^\d{8}T\d{9}Z-[0-9a-f]{6}$`)
 
-func newID(now time.Time) string {
+// newID returns an id that sorts behind all others of the directory, also where
+// the clock was set back.
+func newID(dir string, now time.Time) (string, error) {
 	var b [3]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return now.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
+	all, err := ids(dir)
+	if err != nil {
+		return "", err
+	}
+	if len(all) > 0 {
+		last, err := time.Parse("20060102T150405.000Z", all[len(all)-1][:15]+"."+all[len(all)-1][15:19])
+		if err == nil && !now.Truncate(time.Millisecond).After(last) {
+			now = last.Add(time.Millisecond)
+		}
+	}
+	return strings.Replace(now.UTC().Format("20060102T150405.000Z"), ".", "", 1) + "-" + hex.EncodeToString(b[:]), nil
 }
 
 // IsDirectory reports whether a directory is one that Write wrote.

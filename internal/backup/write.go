@@ -118,7 +118,10 @@ func (w *Writer) Close() error {
 func (w *Writer) Write(ctx context.Context, src *Source) (*Result, error) {
 	m := src.Manifest
 	m.Format, m.Created = Format, w.o.Now().UTC()
-	m.ID = newID(m.Created)
+	var err error
+	if m.ID, err = newID(w.o.Dir, m.Created); err != nil {
+		return nil, err
+	}
 	if err := w.learn(m.Node); err != nil {
 		return nil, err
 	}

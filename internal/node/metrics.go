@@ -77,6 +77,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	n.collectBroker(e)
 	n.collectStore(e)
 	n.collectSchemas(e)
+	n.collectBackups(e)
 }
 
 func (n *Node) collectPipeline(e emitter) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weir-telemetry/weir/internal/backup"
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/pipeline"
@@ -65,7 +66,8 @@ type Node struct {
 	sources []*mqtt.Source // changed under following
 	web     *server
 	socket  *server
-	path    string // of the control socket
+	backups *backups // nil: none are scheduled
+	path    string   // of the control socket
 
 	// intake ends the sources, which then drain; work ends what is left at the
 	// hard deadline.
@@ -96,6 +98,9 @@ func Open(ctx context.Context, cfg *config.Loaded, opts Options) (*Node, error) 
 }
 
 func (n *Node) open(ctx context.Context) error {
+	if err := restored(n.cfg.DataDir); err != nil {
+		return err
+	}
 	if n.opts.Existing {
 		if err := exists(n.cfg.DataDir); err != nil {
 			return err
@@ -161,6 +166,15 @@ func exists(dir string) error {
 			WithHint("name the directory with --data-dir or the configuration with --config, or start with weir serve")
 	}
 	return nil
+}
+
+// restored refuses a data directory that is only partly restored.
+func restored(dir string) error {
+	if !backup.Interrupted(dir) {
+		return nil
+	}
+	return telemetry.Errorf(telemetry.CodeConflict, "open data directory", "a restore into %s did not end", dir).
+		WithHint("run the same weir restore again: it goes on where it ended")
 }
 
 // ErrInUse marks the error of opening a data directory that another process holds.
@@ -342,6 +356,9 @@ func (n *Node) Start(ctx context.Context) error {
 		}
 	}
 	if err := n.startSources(); err != nil {
+		return err
+	}
+	if err := n.startBackups(); err != nil {
 		return err
 	}
 	for _, s := range []*server{n.web, n.socket} {

@@ -66,10 +66,16 @@ func (n *Node) Query(ctx context.Context, sql, format string, w io.Writer) error
 type Reader struct {
 	store   *embedded.Store
 	queries *querier
+	cfg     *config.Loaded
+	version string
 }
 
 // OpenReader opens a data directory for reading only.
-func OpenReader(ctx context.Context, c *config.Config, opts Options) (*Reader, error) {
+func OpenReader(ctx context.Context, cfg *config.Loaded, opts Options) (*Reader, error) {
+	c := cfg.Config
+	if err := restored(c.DataDir); err != nil {
+		return nil, err
+	}
 	if err := exists(c.DataDir); err != nil {
 		return nil, err
 	}
@@ -85,7 +91,7 @@ func OpenReader(ctx context.Context, c *config.Config, opts Options) (*Reader, e
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{st, newQuerier(st, c, chooseSizes(c, machineMemory()), now)}, nil
+	return &Reader{st, newQuerier(st, c, chooseSizes(c, machineMemory()), now), cfg, opts.Version}, nil
 }
 
 // Query answers a statement into w.

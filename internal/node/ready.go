@@ -53,6 +53,9 @@ func (n *Node) ready() (bool, []control.Reason) {
 		add("schema", true, telemetry.Errorf(telemetry.CodeNotFound, "", "no schema is active, so no message matches one").
 			WithHint("put documents into "+n.cfg.Schemas+"; weir schema infer proposes one from sample payloads"))
 	}
+	if err := n.backupReason(); err != nil {
+		add("backup", true, err)
+	}
 	n.storeReasons(func(format string, args ...any) { add("store", true, fmt.Errorf(format, args...)) })
 	blocking := false
 	for _, r := range reasons {

@@ -39,7 +39,7 @@ func (e *Env) withLooker(ctx context.Context, f func(looker) error) error {
 	return e.either(ctx,
 		func(c *control.Client) error { return f(c) },
 		func() error {
-			r, err := node.OpenReader(ctx, e.Config.Config, node.Options{Logger: e.quiet()})
+			r, err := node.OpenReader(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version})
 			if err != nil {
 				return err
 			}

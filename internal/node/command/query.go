@@ -33,7 +33,7 @@ func (e *Env) query(ctx context.Context, sql, format string, w io.Writer) error 
 	return e.either(ctx,
 		func(c *control.Client) error { return c.Query(ctx, sql, format, w) },
 		func() error {
-			reader, err := node.OpenReader(ctx, e.Config.Config, node.Options{Logger: e.quiet()})
+			reader, err := node.OpenReader(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version})
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ type Config struct {
 	Query      Query      `key:"query"`
 	Memory     Memory     `key:"memory"`
 	Encryption Encryption `key:"encryption"`
+	Backup     Backup     `key:"backup"`
 	Node       Node       `key:"node"`
 }
 
@@ -134,6 +135,16 @@ type Encryption struct {
 	KeyFile    string `key:"key_file" kind:"file" doc:"The file of the master key, as weir key init makes it; outside data_dir, and readable by its owner alone."`
 	KeyEnv     string `key:"key_env" doc:"In place of key_file: the name of an environment variable that holds the key (64 hexadecimal digits, or base64)."`
 	KeyCommand string `key:"key_command" doc:"In place of key_file: a command line for the shell that prints the key."`
+}
+
+// Backup says when the node backs itself up, and where.
+type Backup struct {
+	Dir      string `key:"dir" doc:"The backup directory: that of weir backup without an argument, and of scheduled backups."`
+	Schedule string `key:"schedule" kind:"schedule" doc:"When the node writes a snapshot: an interval, as 6h, or a time of day in the machine's zone, as 03:30. A run that was missed is made up for at the start. Empty: never."`
+	Keep     int    `key:"keep" default:"7" min:"0" doc:"Snapshots that are kept; the oldest go when a new one is written. 0: all."`
+	Rate     Size   `key:"rate" default:"32MB" min:"0B" doc:"Bytes a second that a backup copies at most, so that ingest keeps its pace; 0B is no limit."`
+	Verify   bool   `key:"verify" default:"true" doc:"Whether a scheduled snapshot is read again at its end."`
+	WithKeys bool   `key:"with_keys" default:"false" doc:"Whether key material (TLS keys, the master key) is backed up too. Whoever gets hold of such a backup can read everything."`
 }
 
 // Node is about the process itself.

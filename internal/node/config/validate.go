@@ -32,6 +32,9 @@ func (l *Loaded) validate() Problems {
 	if interval := l.Store.CommitInterval; !interval.Auto && l.Node.DrainTimeout.D < interval.D+time.Second {
 		add("node.drain_timeout", fmt.Sprintf("is shorter than store.commit_interval (%s) and a second: a stopping node could not commit what it has", interval), "")
 	}
+	if l.Backup.Schedule != "" && l.Backup.Dir == "" {
+		add("backup.schedule", "a schedule is given, and no backup.dir", "name the directory of the backups, on another disk")
+	}
 	l.validateBroker(add)
 	l.validateSources(add)
 	if l.Node.Profile && l.HTTP.Listen != "" && !Loopback(l.HTTP.Listen) {
@@ -216,6 +219,10 @@ func (l *Loaded) validateKinds(v reflect.Value, path string, add func(path, mess
 		case f.kind == "file" && l.checkFiles:
 			if message := checkFile(fv.String()); message != "" {
 				add(p, message, "")
+			}
+		case f.kind == "schedule":
+			if _, err := ParseSchedule(fv.String()); err != nil {
+				add(p, err.Error(), "")
 			}
 		case f.kind == "brokerurl":
 			if message, hint := CheckBrokerURL(fv.String()); message != "" {
