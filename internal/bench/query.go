@@ -20,11 +20,12 @@ type timedQuery struct {
 
 // timedQueries are asked of the readings of W1, all through a running node.
 var timedQueries = []timedQuery{
-	{"average of every hour and device", "select bucket('1h', time) as hour, device, avg(temperature) from env group by hour, device", 0},
+	{"average and maximum of every hour and device", "select bucket('1h', time) as hour, device, avg(temperature), max(temperature) from env group by hour, device", 0},
 	{"one device, one-minute averages", "select bucket('1m', time) as minute, avg(temperature) from env where device = 'd00500' group by minute", 0},
 	{"one device, raw", "select time, temperature, humidity, pressure from env where device = 'd00500' order by time", 0},
 	{"global min, max, average", "select min(temperature), max(temperature), avg(temperature) from env", 1},
 	{"global average where another column is above a bound", "select avg(temperature) from env where humidity > 45", 1},
+	{"global average where two columns are compared", "select avg(temperature) from env where humidity > temperature * 2.2", 1},
 	{"average by device", "select device, avg(temperature) from env group by device", 1000},
 	{"latest of every device", "select device, time, temperature from env_latest", 1000},
 	{"count", "select count(*) from env", 1},

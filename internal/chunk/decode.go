@@ -62,6 +62,14 @@ func decodeColumn(v *telemetry.Vector, typ telemetry.ColumnType, body []byte, ro
 		err = decodeDict(v, &r, values)
 	case typ.Textual() && form == formPlain:
 		err = decodePlain(v, &r, values)
+	case typ.Textual() && form == formTemplate:
+		err = decodeTemplate(v, &r, values)
+	case typ == telemetry.Float && form == formSplit:
+		err = decodeSplit(v, &r, values)
+	case typ == telemetry.Float && form == formXOR:
+		err = decodeXOR(v, &r, values)
+	case !typ.Textual() && form == formDistinct:
+		err = decodeDistinct(v, &r, values)
 	case typ == telemetry.Float && (form == formDecimal || form == formShifted),
 		!typ.Textual() && typ != telemetry.Float && (form == formInts || form == formScaled):
 		err = decodeNumbers(v, form, &r, values)

@@ -3,7 +3,6 @@ package chunk
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -139,7 +138,7 @@ func (s *scratch) appendColumn(dst []byte, v *telemetry.Vector, rows int, e effo
 	case v.Type == telemetry.Float:
 		dst = s.appendFloats(dst, s.keep(v.Bits[:rows], nulls), e)
 	default:
-		dst = s.appendInts(dst, s.keep(v.Bits[:rows], nulls), e)
+		dst = s.appendWords(dst, s.keep(v.Bits[:rows], nulls), e)
 	}
 	if hasNulls {
 		// The values' own form byte moves to the front of the page.
@@ -147,6 +146,22 @@ func (s *scratch) appendColumn(dst []byte, v *telemetry.Vector, rows int, e effo
 		dst = append(dst[:at], dst[at+1:]...)
 	}
 	return dst
+}
+
+// appendWords appends the page body of a column of integers: as numbers, or by
+// their distinct values where few wide ones come again and again.
+func (s *scratch) appendWords(dst []byte, v []uint64, e effort) []byte {
+	from := len(dst)
+	dst = s.appendInts(dst, v, e)
+	const wide = 2 // bytes a row
+	n := len(dst) - from
+	if e.fast || n < wide*len(v) {
+		return dst
+	}
+	if out, ok := s.appendDistinct(dst, v, e); ok && len(out)-from-n < n {
+		return append(out[:from], out[from+n:]...)
+	}
+	return dst[:from+n]
 }
 
 func anyNull(nulls telemetry.Bitmap, rows int) bool {
@@ -215,13 +230,17 @@ func exponentOf(v uint64, atLeast int) (int, bool) {
 }
 
 // appendFloats appends a body of form 3 where the values are decimals, as
-// devices send them, else of form 4. The idea of trying decimals bit for bit is
+// devices send them, else of one for other reals. The idea of trying decimals bit for bit is
 // that of ALP (Afroozeh, Kuffo, Boncz: SIGMOD 2024).
 func (s *scratch) appendFloats(dst []byte, v []uint64, e effort) []byte {
 	s.exponent = -1
-	if exp, ok := sampleExponent(v); ok {
+	sample, exceptions := sampleExponent, len(v)/32+1
+	if !e.fast {
+		sample, exceptions = cheapestExponent, len(v)/4+1
+	}
+	if exp, ok := sample(v); ok {
 		for tries := 0; tries < 4; tries++ {
-			need, ok := s.decimals(v, exp)
+			need, ok := s.decimals(v, exp, exceptions)
 			if ok {
 				if len(s.except) == 0 {
 					s.exponent = exp
@@ -242,16 +261,7 @@ func (s *scratch) appendFloats(dst []byte, v []uint64, e effort) []byte {
 			exp = need
 		}
 	}
-	var all uint64
-	for _, x := range v {
-		all |= x
-	}
-	shift := min(bits.TrailingZeros64(all), 63)
-	s.ints = s.ints[:0]
-	for _, x := range v {
-		s.ints = append(s.ints, x>>shift)
-	}
-	return s.planner.appendStream(append(dst, formShifted, byte(shift)), s.ints, e.runs, e.fast)
+	return s.appendReals(dst, v, e)
 }
 
 // sampleExponent finds the exponent that a few values need; false where most
@@ -272,14 +282,39 @@ func sampleExponent(v []uint64) (exp int, ok bool) {
 	return exp, good*2 >= tried
 }
 
+// cheapestExponent finds the exponent with which a few values take least: more
+// digits for all, or exceptions for those that need more. It is false where other
+// forms take less.
+func cheapestExponent(v []uint64) (exp int, ok bool) {
+	const samples, digitBits, exceptionBits, otherBits = 32, 3.33, 74, 54
+	var need [maxExponent + 2]int // the last: no decimal
+	step := max(len(v)/samples, 1)
+	tried := 0
+	for i := 0; i < len(v); i += step {
+		e, ok := exponentOf(v[i], 0)
+		if !ok {
+			e = maxExponent + 1
+		}
+		need[e]++
+		tried++
+	}
+	best, covered := float64(otherBits*tried), 0
+	for e, n := range need[:maxExponent+1] {
+		covered += n
+		if cost := digitBits*float64(e*covered) + exceptionBits*float64(tried-covered); n > 0 && cost < best {
+			best, exp, ok = cost, e, true
+		}
+	}
+	return exp, ok
+}
+
 // decimals fills s.ints and s.except. Where there are too many exceptions it
 // stops and returns the exponent that the last one needs.
-func (s *scratch) decimals(v []uint64, exp int) (need int, ok bool) {
+func (s *scratch) decimals(v []uint64, exp, limit int) (need int, ok bool) {
 	p := pow10[exp]
 	ints := grow(s.ints, len(v))
 	s.ints = ints
 	s.except = s.except[:0]
-	limit := len(v)/32 + 1
 	var last int64
 	for i, x := range v {
 		n := int64(math.Float64bits(math.Float64frombits(x)*p+roundMagic)) - roundBits

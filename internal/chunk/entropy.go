@@ -42,13 +42,17 @@ func (g *planner) skewed(v []uint64, p *piece, packed int) (pack uint8, ok bool)
 	part := v[p.start : p.start+p.rows]
 	stride := len(part)/1024 + 1
 	samples := 0
-	for j := 1; j < len(part); j += stride {
+	for j := 2; j < len(part); j += stride {
 		r := part[j] - uint64(p.base)
 		switch p.predictor {
 		case predictLinear:
 			r -= uint64(j) * uint64(p.step)
 		case predictDelta:
 			r = part[j] - part[j-1] - uint64(p.step)
+		case predictDelta2:
+			r = part[j] - 2*part[j-1] + part[j-2] - uint64(p.low)
+		case predictSteps:
+			r /= uint64(p.step)
 		}
 		g.counts[byte(r)]++
 		samples++

@@ -47,10 +47,14 @@ func FuzzPage(f *testing.F) {
 	for i := range sec.Columns {
 		for _, fast := range []bool{true, false} {
 			body := s.appendColumn(nil, &sec.Columns[i], 300, effort{fast: fast})
-			f.Add(body, uint16(300), uint8(sec.Columns[i].Type))
+			f.Add(body, uint16(300), uint8(sec.Columns[i].Type-1))
 		}
 	}
-	f.Add(s.appendInts(nil, asBits(sec.Time), effort{}), uint16(300), uint8(telemetry.Int))
+	for _, c := range columns() {
+		v, e := c.vector(600)
+		f.Add(s.appendColumn(nil, v, 600, e), uint16(600), uint8(c.typ-1))
+	}
+	f.Add(s.appendInts(nil, asBits(sec.Time), effort{}), uint16(300), uint8(telemetry.Int-1))
 	f.Fuzz(func(t *testing.T, body []byte, rows uint16, typ uint8) {
 		ct := telemetry.ColumnType(typ%5 + 1)
 		n := int(rows)

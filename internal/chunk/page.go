@@ -22,6 +22,10 @@ const (
 	formPlain    = 6
 	formLag      = 7
 	formArrivals = 8
+	formSplit    = 9
+	formXOR      = 10
+	formDistinct = 11
+	formTemplate = 12
 
 	formNulls = 0x80
 	formMask  = 0x0f
@@ -207,8 +211,12 @@ func (r *reader) end() error {
 // their tables are worth keeping.
 var (
 	zstdFast = sync.OnceValue(func() *zstd.Encoder { return newZstd(zstd.SpeedFastest) })
-	zstdGood = sync.OnceValue(func() *zstd.Encoder { return newZstd(zstd.SpeedDefault) })
-	unzstd   = sync.OnceValue(func() *zstd.Decoder {
+	zstdGood = sync.OnceValue(func() *zstd.Encoder {
+		// Texts of digits and hexadecimal digits repeat nothing, and shrink to half
+		// by an entropy code.
+		return newZstd(zstd.SpeedDefault, zstd.WithAllLitEntropyCompression(true))
+	})
+	unzstd = sync.OnceValue(func() *zstd.Decoder {
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(MaxPageBytes),
 			zstd.WithDecoderLowmem(true))
 		if err != nil {
@@ -220,9 +228,9 @@ var (
 
 // newZstd makes an encoder for one page at a time: commits use one, compaction the
 // other, so that more would be memory without use.
-func newZstd(level zstd.EncoderLevel) *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))
+func newZstd(level zstd.EncoderLevel, more ...zstd.EOption) *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, append(more, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))...)
 	if err != nil {
 		panic(err) // only options of ours can fail
 	}

@@ -14,6 +14,8 @@ const (
 	predictFlat   = 0
 	predictLinear = 1
 	predictDelta  = 2
+	predictDelta2 = 3 // differences of differences
+	predictSteps  = 4 // multiples of a step above the least value
 
 	packNone    = 0
 	packBits    = 1
@@ -62,6 +64,7 @@ type piece struct {
 	dmin, dmax  int64 // of the differences, where rows > 1
 	predictor   uint8
 	base, step  int64
+	low         int64  // least difference of differences
 	span        uint64 // greatest residual
 }
 
@@ -87,7 +90,8 @@ func packing(span uint64, count int, fast bool) (pack uint8, param uint64, cost 
 const groupHeaderBits = 48
 
 // choose fixes the piece's predictor and returns its cost in bits. line allows
-// the search for a straight line, which reads the values once more.
+// the searches for a straight line and for a slope that changes, which read the
+// values once more.
 func (p *piece) choose(v []uint64, fast, line bool) int {
 	p.predictor, p.base, p.step, p.span = predictFlat, p.min, 0, uint64(p.max)-uint64(p.min)
 	if p.rows > 1 && p.span != 0 {
@@ -100,7 +104,10 @@ func (p *piece) choose(v []uint64, fast, line bool) int {
 			p.predictor, p.base, p.step, p.span = predictDelta, int64(v[p.start]), p.dmin, dspan
 			if line && p.rows >= 8 {
 				p.tryLinear(v, dspan, flat)
+				p.tryDelta2(v)
 			}
+		} else if !fast && p.span > 1 && p.rows >= 8 {
+			p.trySteps(v)
 		}
 	}
 	_, _, cost := packing(p.span, p.rows, fast)
@@ -124,6 +131,43 @@ func (p *piece) tryLinear(v []uint64, dspan, flat uint64) {
 	span := uint64(hi) - uint64(lo)
 	if bits.Len64(span) <= bits.Len64(dspan) && span < flat {
 		p.predictor, p.base, p.step, p.span = predictLinear, int64(first+uint64(lo)), step, span
+	}
+}
+
+// tryDelta2 takes differences of differences where they are narrower: ramps whose
+// slope changes slowly, totals of something that varies.
+func (p *piece) tryDelta2(v []uint64) {
+	if p.span == 0 {
+		return
+	}
+	part := v[p.start : p.start+p.rows]
+	d := part[1] - part[0]
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	for i := 2; i < len(part); i++ {
+		next := part[i] - part[i-1]
+		dd := int64(next - d)
+		lo, hi, d = min(lo, dd), max(hi, dd), next
+	}
+	if span := uint64(hi) - uint64(lo); bits.Len64(span) < bits.Len64(p.span) {
+		p.predictor, p.base, p.step, p.low, p.span = predictDelta2, int64(part[0]), int64(part[1]-part[0]), lo, span
+	}
+}
+
+// trySteps finds what all distances from the least value are multiples of: a
+// sensor's resolution, or the distance of two values, which then take a bit each.
+// Noise has no such step, and shows it within a few rows.
+func (p *piece) trySteps(v []uint64) {
+	step := uint64(0)
+	for _, x := range v[p.start : p.start+p.rows] {
+		for x -= uint64(p.min); x != 0; {
+			step, x = x, step%x
+		}
+		if step == 1 {
+			return
+		}
+	}
+	if step > 1 {
+		p.predictor, p.step, p.span = predictSteps, int64(step), p.span/step
 	}
 }
 
@@ -178,6 +222,9 @@ type planner struct {
 	pieces []piece
 	scrap  []uint64
 	counts [256]uint32
+	inner  *planner // of the streams that a stream is made of
+	lists  [2][]uint64
+	shared []uint64
 }
 
 // plan cuts v into groups. runs are the ends of the series runs, or nil; fast
@@ -269,43 +316,66 @@ func (g *planner) join(v []uint64, p piece, fast bool) {
 // appendStream appends v as a stream.
 func (g *planner) appendStream(dst []byte, v []uint64, runs []int32, fast bool) []byte {
 	g.plan(v, runs, fast)
+	if !fast {
+		if out, ok := g.appendWhole(dst, v); ok {
+			return out
+		}
+	}
+	return g.appendGroups(dst, v, fast)
+}
+
+// appendGroups appends the groups that were planned.
+func (g *planner) appendGroups(dst []byte, v []uint64, fast bool) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(g.pieces)))
 	for i := range g.pieces {
 		p := &g.pieces[i]
-		count := p.rows
-		if p.predictor == predictDelta {
-			count--
-		}
-		pack, param, cost := packing(p.span, count, fast)
 		dst = binary.AppendUvarint(dst, uint64(p.rows))
 		kind := len(dst)
-		dst = append(dst, p.predictor|pack<<4)
+		dst = append(dst, p.predictor)
 		dst = appendVarint(dst, p.base)
 		if p.predictor != predictFlat {
 			dst = appendVarint(dst, p.step)
 		}
-		if pack == packNone {
-			continue
+		if p.predictor == predictDelta2 {
+			dst = appendVarint(dst, p.low)
 		}
-		part, base := g.residuals(v[p.start:p.start+p.rows], p)
-		if !fast {
-			if code, ok := g.skewed(v, p, cost); ok {
-				if dst, ok = appendCoded(dst, part, base, code, cost/8); ok {
-					dst[kind] = p.predictor | code<<4
-					continue
-				}
-			}
-		}
-		switch pack {
-		case packBits:
-			dst = append(dst, byte(param))
-			dst = packWidth(dst, part, base, uint(param))
-		case packRadix:
-			dst = binary.AppendUvarint(dst, param)
-			dst = packDigits(dst, part, base, param)
-		}
+		var pack uint8
+		dst, pack = g.appendResiduals(dst, v, p, fast)
+		dst[kind] |= pack << 4
 	}
 	return dst
+}
+
+// appendResiduals appends what the predictor of p leaves, and returns how.
+func (g *planner) appendResiduals(dst []byte, v []uint64, p *piece, fast bool) (_ []byte, pack uint8) {
+	pack, param, cost := packing(p.span, p.residues(), fast)
+	if pack == packNone {
+		return dst, pack
+	}
+	part, base := g.residuals(v[p.start:p.start+p.rows], p)
+	if !fast {
+		if code, ok := g.skewed(v, p, cost); ok {
+			if out, ok := appendCoded(dst, part, base, code, cost/8); ok {
+				return out, code
+			}
+		}
+	}
+	if pack == packBits {
+		return packWidth(append(dst, byte(param)), part, base, uint(param)), pack
+	}
+	return packDigits(binary.AppendUvarint(dst, param), part, base, param), pack
+}
+
+// residues counts the residuals of a piece: the first values of differences are
+// in its header.
+func (p *piece) residues() int {
+	switch p.predictor {
+	case predictDelta:
+		return p.rows - 1
+	case predictDelta2:
+		return p.rows - 2
+	}
+	return p.rows
 }
 
 // residuals returns what is packed, and what to take off each value first.
@@ -327,140 +397,25 @@ func (g *planner) residuals(part []uint64, p *piece) (values []uint64, base uint
 		}
 		g.scrap = out
 		return out, uint64(p.step)
+	case predictDelta2:
+		out := g.scrap[:0]
+		d := part[1] - part[0]
+		for i := 2; i < len(part); i++ {
+			next := part[i] - part[i-1]
+			out = append(out, next-d)
+			d = next
+		}
+		g.scrap = out
+		return out, uint64(p.low)
+	case predictSteps:
+		out := g.scrap[:0]
+		for _, x := range part {
+			out = append(out, (x-uint64(p.base))/uint64(p.step))
+		}
+		g.scrap = out
+		return out, 0
 	}
 	return part, uint64(p.base)
-}
-
-// decodeStream fills dst from the stream at the front of src, through the
-// transform, and returns what follows it.
-func decodeStream(dst []uint64, src []byte, t transform) ([]byte, error) {
-	groups, n := binary.Uvarint(src)
-	if n <= 0 {
-		return nil, errShort
-	}
-	src = src[n:]
-	for ; groups > 0; groups-- {
-		rows, n := binary.Uvarint(src)
-		if n <= 0 || n >= len(src) {
-			return nil, errShort
-		}
-		if rows == 0 || rows > uint64(len(dst)) {
-			return nil, errRows
-		}
-		kind := src[n]
-		src = src[n+1:]
-		var err error
-		if src, err = decodeGroup(dst[:rows], src, kind, t); err != nil {
-			return nil, err
-		}
-		dst = dst[rows:]
-	}
-	if len(dst) != 0 {
-		return nil, errRows
-	}
-	return src, nil
-}
-
-func decodeGroup(dst []uint64, src []byte, kind byte, t transform) ([]byte, error) {
-	predictor, pack := kind&15, kind>>4
-	if predictor > predictDelta {
-		return nil, errKind
-	}
-	b, n := binary.Uvarint(src)
-	if n <= 0 {
-		return nil, errShort
-	}
-	src = src[n:]
-	base, step := uint64(unzigzag(b)), uint64(0)
-	res := dst
-	if predictor != predictFlat {
-		s, n := binary.Uvarint(src)
-		if n <= 0 {
-			return nil, errShort
-		}
-		src = src[n:]
-		step = uint64(unzigzag(s))
-		if predictor == predictDelta {
-			res = dst[1:]
-		}
-	}
-	span := uint64(0)
-	switch pack {
-	case packNone:
-		t.progression(dst, base, step)
-		return src, nil
-	case packBits:
-		if len(src) == 0 {
-			return nil, errShort
-		}
-		width := uint(src[0])
-		src = src[1:]
-		if width == 0 || width > 64 {
-			return nil, errKind
-		}
-		size := (len(res)*int(width) + 7) / 8
-		if size > len(src) {
-			return nil, errShort
-		}
-		unpackWidth(res, src[:size], width)
-		src = src[size:]
-		span = ^uint64(0) >> (64 - width)
-	case packRadix:
-		radix, n := binary.Uvarint(src)
-		if n <= 0 {
-			return nil, errShort
-		}
-		src = src[n:]
-		if radix < 3 || radix > 1<<16 {
-			return nil, errKind
-		}
-		r := radixOf(radix)
-		size := ((len(res)+r.digits-1)/r.digits*r.width + 7) / 8
-		if size > len(src) {
-			return nil, errShort
-		}
-		span = radix - 1
-		if predictor == predictFlat && t.tabled(span, len(dst)) {
-			var table [tableSpan]uint64
-			t.fillTable(&table, base, span)
-			return src[size:], unpackDigits(dst, src[:size], r, &table)
-		}
-		if err := unpackDigits(res, src[:size], r, nil); err != nil {
-			return nil, err
-		}
-		src = src[size:]
-	case packHuffman, packTANS:
-		size, n := binary.Uvarint(src)
-		if n <= 0 || size > uint64(len(src)-n) {
-			return nil, errShort
-		}
-		if err := decodeCoded(res, src[n:n+int(size)], pack); err != nil {
-			return nil, err
-		}
-		src = src[n+int(size):]
-		span = 255
-	default:
-		return nil, errKind
-	}
-	switch predictor {
-	case predictFlat:
-		t.flat(dst, base, span)
-	case predictLinear:
-		for i := range dst {
-			dst[i] += base
-			base += step
-		}
-		t.each(dst)
-	case predictDelta:
-		at := base
-		dst[0] = at
-		for i := 1; i < len(dst); i++ {
-			at += dst[i] + step
-			dst[i] = at
-		}
-		t.each(dst)
-	}
-	return src, nil
 }
 
 // asTimes is the inverse of asBits.

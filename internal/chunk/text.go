@@ -100,7 +100,8 @@ func (d *dictionary) grow() {
 	}
 }
 
-// appendText appends a body of form 5 where texts repeat, else of form 6.
+// appendText appends a body of form 5 where texts repeat, of form 12 where they
+// differ in numbers, else of form 6.
 func (s *scratch) appendText(dst []byte, v *telemetry.Vector, nulls telemetry.Bitmap, rows int, e effort) []byte {
 	if s.codeTexts(v, nulls, rows, e.fast) {
 		dst = append(dst, formDict)
@@ -111,6 +112,11 @@ func (s *scratch) appendText(dst []byte, v *telemetry.Vector, nulls telemetry.Bi
 			dst = append(dst, b...)
 		}
 		return s.planner.appendStream(dst, s.codes, e.runs, e.fast)
+	}
+	if !e.fast {
+		if out, ok := s.appendTemplate(dst, v, nulls, rows); ok {
+			return out
+		}
 	}
 	dst = append(dst, formPlain)
 	s.codes = s.codes[:0]

@@ -102,6 +102,10 @@ func (t transform) progression(v []uint64, base, step uint64) {
 		}
 		return
 	}
+	for ; len(v) >= 4; v = v[4:] {
+		v[0], v[1], v[2], v[3] = base, base+step, base+2*step, base+3*step
+		base += 4 * step
+	}
 	for i := range v {
 		v[i] = base
 		base += step
