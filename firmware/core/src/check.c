@@ -675,7 +675,7 @@ int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uin
   c->later = WEIR_CODE_NONE;
   c->nulls = 0xFF;
   c->bare = 0;
-  c->refused = c->timed = c->raw = false;
+  c->refused = c->timed = c->raw = c->ended = false;
   c->slot = slot;
   c->time_unit = 0;
   body_begin(c, captures);
@@ -739,6 +739,8 @@ static void finish(struct weir_check *c) {
 
 enum weir_verdict weir_check_end(struct weir_check *check) {
   struct weir_check *c = check;
+  if (c->ended) return (enum weir_verdict)c->verdict;
+  c->ended = true;
   finish(c);
   if (c->plan[PLAN_PAYLOAD] == PAYLOAD_VALUE && is_bare_null(c)) {
     c->verdict = WEIR_VERDICT_OK;

@@ -203,6 +203,7 @@ struct weir_check {
   uint8_t nulls;     /* value: entries of null_values that may still be the payload */
   bool refused;      /* the schema said no: only malformed goes before that */
   bool timed;
+  bool ended;
   bool raw;          /* the bytes of a number are kept as text */
   uint16_t later_place;
   int32_t later_offset;
@@ -220,7 +221,7 @@ int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uin
 /* The next bytes of the payload. */
 void weir_check_feed(struct weir_check *check, const void *bytes, uint32_t size);
 
-/* The payload is over.
+/* The payload is over. Asked again, it says the same.
  * WEIR_VERDICT_OK   body holds a reading of check->size bytes (docs/format/record.md, kind 0x01)
  * else              check->code, check->offset, check->place say why */
 enum weir_verdict weir_check_end(struct weir_check *check);
