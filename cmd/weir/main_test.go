@@ -4,6 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weir-telemetry/weir/internal/device/record"
 )
 
 // asChild makes the test binary a process that does not end by itself after the
@@ -77,6 +83,57 @@ func TestEveryCommandLineEndsWithItsCode(t *testing.T) {
 		}
 		if c.code == exitOK && stderr != "" || c.code != exitOK && stdout != "" {
 			t.Errorf("weir %q writes to the wrong stream:\nstdout %q\nstderr %q", c.args, stdout, stderr)
+		}
+	}
+}
+
+// TestSchemaCompile makes a signed plan, and hears at once of everything that a
+// device cannot run.
+func TestSchemaCompile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	good := "name: env\nversion: 2\ntopic: d/{device}/env\nprofile: device\npayload: {properties: {v: {type: number}}}\n"
+	bad := "name: env\nversion: 2\ntopic: d/+/env\nrows: /r/*\nunknown: keep\npayload:\n  properties:\n    r: {type: array, items: {pattern: x, type: string}}\n    j: {anyOf: [{type: number}]}\n"
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"good.yaml": []byte(good), "bad.yaml": []byte(bad), "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, errs, code := call(t, "schema", "compile", "--target", "mcu", "good.yaml", "-o", "plan.bin", "--sign", "key.pem")
+	if code != exitOK || !strings.Contains(out, hex.EncodeToString(public)) {
+		t.Fatalf("%d\n%s%s", code, out, errs)
+	}
+	envelope, err := os.ReadFile("plan.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, err := record.Open(envelope, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := record.ParsePlan(bin); err != nil || p.Name != "env" || p.Version != 2 {
+		t.Errorf("%+v %v", p, err)
+	}
+	if out, errs, code = call(t, "schema", "compile", "--target=mcu", "good.yaml", "--form=c", "-o", "plan.c"); code != exitOK {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if c, _ := os.ReadFile("plan.c"); !strings.Contains(string(c), "const uint8_t weir_schema_env[") {
+		t.Errorf("no C source:\n%s", c)
+	}
+	_, errs, code = call(t, "schema", "compile", "--target", "mcu", "bad.yaml")
+	for _, want := range []string{
+		"bad.yaml:1:1: profile: is missing", "bad.yaml:3:8: topic: a record keeps only named levels", "bad.yaml:4:7: rows: a device does not run this",
+		"bad.yaml:5:10: unknown: a device has no room", "bad.yaml:8:30: payload.properties.r.items.pattern: a device does not run this keyword", "bad.yaml:9:9: payload.properties.j.anyOf: a device does not run this keyword",
+	} {
+		if code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%d: no %q in\n%s", code, want, errs)
 		}
 	}
 }

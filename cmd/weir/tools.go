@@ -25,10 +25,11 @@ func (c queryCmd) Run(ctx context.Context, s streams) error {
 }
 
 type schemaCmd struct {
-	Check  schemaCheckCmd  `cmd:"" help:"Compile documents and report every problem with file, line and column."`
-	Infer  schemaInferCmd  `cmd:"" help:"Propose a document from sample payloads."`
-	Accept schemaAcceptCmd `cmd:"" help:"Record a document; with --break also one that does not fit the stored readings."`
-	List   schemaListCmd   `cmd:"" help:"List the active schemas."`
+	Check   schemaCheckCmd   `cmd:"" help:"Compile documents and report every problem with file, line and column."`
+	Infer   schemaInferCmd   `cmd:"" help:"Propose a document from sample payloads."`
+	Compile schemaCompileCmd `cmd:"" help:"Make the binary plan of a document that a device executes, or report what a device cannot run."`
+	Accept  schemaAcceptCmd  `cmd:"" help:"Record a document; with --break also one that does not fit the stored readings."`
+	List    schemaListCmd    `cmd:"" help:"List the active schemas."`
 }
 
 type schemaCheckCmd struct {
@@ -50,6 +51,19 @@ type schemaInferCmd struct {
 
 func (c schemaInferCmd) Run(s streams) error {
 	return command.SchemaInfer(&command.Env{In: s.in, Out: s.out, Err: s.err}, c.Files)
+}
+
+type schemaCompileCmd struct {
+	Target string `enum:"mcu" required:"" help:"What for: mcu, a device with the firmware."`
+	Out    string `short:"o" placeholder:"FILE" help:"Where the plan goes; without it, it is only made."`
+	Form   string `enum:"bin,c" default:"bin" help:"bin, or c: a source to link into a firmware."`
+	Sign   string `placeholder:"KEYFILE" help:"Sign it: an Ed25519 private key in PEM."`
+	File   string `arg:"" help:"The document; it has profile: device."`
+}
+
+func (c schemaCompileCmd) Run(s streams) error {
+	e := &command.Env{In: s.in, Out: s.out, Err: s.err}
+	return command.SchemaCompile(e, command.CompileOptions{File: c.File, Out: c.Out, Form: c.Form, Sign: c.Sign})
 }
 
 type schemaAcceptCmd struct {

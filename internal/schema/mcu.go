@@ -455,7 +455,9 @@ func (e *mcuEncoder) bodyMax(captures int) int {
 		}
 		n += 3 + (DeviceTopic - least) + captures - 1
 	}
-	n += p.payloadTags * (2 + DeviceText)
+	for i := range p.payloadTags {
+		n += 2 + e.textMax(toTag, int32(i))
+	}
 	for i := range t.Columns {
 		switch form, _ := e.form(i); form {
 		case formDecimal:
@@ -463,29 +465,28 @@ func (e *mcuEncoder) bodyMax(captures int) int {
 		case formInteger:
 			n += 10
 		case formText:
-			n += 2 + e.textMax(int32(i))
+			n += 2 + e.textMax(toColumn, int32(i))
 		default:
 			n++
 		}
 	}
 	if n > DeviceRecord && e.err == nil {
-		e.err = fmt.Errorf("a record may need %d bytes; a device has %d (maxLength, or enum, makes texts shorter)", n, DeviceRecord)
+		e.err = fmt.Errorf("a record may need %d bytes; a device has %d (enum or maxLength bounds a text, and a tag that is no number)", n, DeviceRecord)
 	}
 	return n
 }
 
-// textMax is the longest text of a column in bytes.
-func (e *mcuEncoder) textMax(column int32) int {
+// textMax is the longest text of a tag or column in bytes.
+func (e *mcuEncoder) textMax(kind useTarget, slot int32) int {
 	longest := DeviceText
 	var find func(n *node)
 	find = func(n *node) {
 		if n == nil {
 			return
 		}
-		takes := n.use == useColumn && n.slot == column ||
-			slices.ContainsFunc(n.uses, func(u use) bool { return u.kind == toColumn && u.slot == column })
-		if takes && n.checks&checkLength != 0 {
-			longest = min(longest, 4*n.maxLen)
+		if kind == toColumn && n.use == useColumn && n.slot == slot ||
+			slices.ContainsFunc(n.uses, func(u use) bool { return u.kind == kind && u.slot == slot }) {
+			longest = min(longest, n.textMax())
 		}
 		if n.object != nil {
 			for i := range n.object.props {
@@ -499,4 +500,21 @@ func (e *mcuEncoder) textMax(column int32) int {
 	}
 	find(e.plan.root)
 	return longest
+}
+
+// textMax is the longest text that a node lets through, in bytes.
+func (n *node) textMax() int {
+	switch {
+	case n.checks&checkEnum != 0 && n.types&typeNumber == 0:
+		longest := len("false")
+		for i := range n.enum {
+			longest = max(longest, len(n.enum[i].text))
+		}
+		return longest
+	case n.types&(typeNumber|typeString) == 0:
+		return len("false")
+	case n.types&typeNumber == 0 && n.checks&checkLength != 0:
+		return min(DeviceText, max(len("false"), 4*n.maxLen))
+	}
+	return DeviceText
 }

@@ -297,3 +297,7 @@ func (c *compiler) devicePlace(p *place, depth int) {
 		c.devicePlace(e, depth+1)
 	}
 }
+
+// DeviceKeywords are the keywords of a payload's schema that a device runs,
+// beside annotations.
+func DeviceKeywords() []string { return slices.Clone(deviceKeywordSet) }

@@ -213,3 +213,9 @@ func (p *Plan) Topic(dst []byte, captures [][]byte) []byte {
 	}
 	return dst
 }
+
+// BodyMax is the longest record body that a binary plan makes.
+func BodyMax(plan []byte) int {
+	r := planReader{b: plan}
+	return r.u16(26)
+}
