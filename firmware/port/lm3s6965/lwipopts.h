@@ -37,14 +37,14 @@
 #define ETH_PAD_SIZE 2 /* in front of a frame, so that the IP header is aligned */
 
 #define MEM_ALIGNMENT 4
-#define MEM_SIZE 3072
+#define MEM_SIZE 2560
 #define MEMP_NUM_PBUF 4
 #define MEMP_NUM_UDP_PCB 2 /* DHCP, DNS */
 #define MEMP_NUM_TCP_PCB 2 /* one alive, one of the connection before it in TIME_WAIT */
 #define MEMP_NUM_TCP_PCB_LISTEN 1
 #define MEMP_NUM_TCP_SEG 8
 #define PBUF_POOL_BUFSIZE 256
-#define PBUF_POOL_SIZE 14
+#define PBUF_POOL_SIZE 10
 
 /* The window bounds what the broker can have in flight towards us: bytes are
  * acknowledged to lwIP only after the core took them, so it must fit the pool. */

@@ -3,6 +3,8 @@
 #include "measure.h"
 #include "recorder.h"
 
+static void pause(void) {}
+
 int main(void) {
   static const uint8_t mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
   console_start();
@@ -10,7 +12,7 @@ int main(void) {
   watchdog_start(WATCHDOG_MS);
   card_start();
   net_start(mac);
-  recorder_begin(&card_block, &net_tcp);
+  recorder_begin(&card_block, &net_tcp, pause);
   measure_start();
   for (;;) {
     board_event = false;

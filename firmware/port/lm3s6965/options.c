@@ -65,6 +65,8 @@ static bool set(struct options *o, struct weir_config *c, const char *name, cons
     c->overflow = WEIR_DROP_OLDEST;
   } else if (is(name, "overflow") && is(value, "newest")) {
     c->overflow = WEIR_DROP_NEWEST;
+  } else if (is(name, "format") && is(value, "yes")) {
+    o->format = true;
   } else {
     return false;
   }

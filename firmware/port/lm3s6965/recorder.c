@@ -12,7 +12,7 @@
 #include "options.h"
 #include "recorder.h"
 
-enum { RING = 32000, PLAN = 1024, PLANS = 2, BATCH = 1024, SECTORS = 4, WATCHDOG_MS = 8000 };
+enum { RING = 32000, PLAN = 640, PLANS = 2, BATCH = 1024, SECTORS = 3 };
 
 static struct weir recorder;
 static struct weir_storage storage;
@@ -107,7 +107,30 @@ static void fail(const char *what, const char *detail) {
   semihost_exit(2);
 }
 
-void recorder_begin(const struct weir_block *block, const struct weir_net *net) {
+static void format_card(const struct weir_block *block, void (*pause)(void)) {
+  struct weir_format format;
+  uint32_t id = 0;
+  while (id == 0) {
+    if (board_entropy.bytes(board_entropy.ctx, (uint8_t *)&id, sizeof id) != WEIR_OK) {
+      fail("no entropy for the card's id", "");
+    }
+  }
+  const struct weir_format_config config = {.block = block, .buffer = &sectors[0], .card_id = id};
+  int status = weir_format_begin(&format, &config);
+  if (status == WEIR_OK) {
+    do {
+      watchdog_feed(NULL);
+      pause();
+      status = weir_format_poll(&format);
+    } while (status == WEIR_BUSY);
+  }
+  if (status != WEIR_OK) {
+    fail("the card cannot be formatted", "");
+  }
+  console_text("weir: the card is formatted\n");
+}
+
+void recorder_begin(const struct weir_block *block, const struct weir_net *net, void (*pause)(void)) {
   static struct weir_config config = {.device = "lm3s6965", .host = BOARD_BROKER, .qos = 1};
   static struct weir_storage_config card = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "lm3s6965", .flush_ms = 20};
   static struct weir_ports ports = {.clock = &board_clock, .random = &board_entropy, .storage = &storage, .storage_config = &card, .watchdog = &board_watchdog};
@@ -117,6 +140,9 @@ void recorder_begin(const struct weir_block *block, const struct weir_net *net) 
   const char *unknown = options_read(&options, &config);
   if (unknown) {
     fail("not an option: ", unknown);
+  }
+  if (options.format) {
+    format_card(block, pause);
   }
   if (weir_init(&recorder, &config, &ports, &memory) != WEIR_OK) {
     fail("weir_init refuses the configuration", "");
