@@ -87,6 +87,8 @@ func (n *benchNode) gauges(ctx context.Context) map[string]float64 {
 	defer resp.Body.Close()
 	names := map[string]string{
 		"weir_store_compaction_debt_bytes": "debt_bytes",
+		"weir_store_merge_debt_bytes":      "merge_debt_bytes",
+		"weir_store_write_amplification":   "amplification",
 		"weir_store_wal_bytes":             "wal_bytes",
 		"weir_store_series":                "series",
 		"weir_store_series_bytes":          "series_bytes",

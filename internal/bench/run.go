@@ -134,6 +134,9 @@ func (r *Result) Print(w io.Writer) {
 		}
 		fmt.Fprintf(w, " MB (every 5 s)\n")
 	}
+	if v := r.Gauges["amplification"]; v > 0 {
+		fmt.Fprintf(w, "  written by the store %.1f times what was committed; merges are due for %.1f MB\n", v, r.Gauges["merge_debt_bytes"]/1e6)
+	}
 	if v, ok := r.Gauges["wal_bytes"]; ok {
 		fmt.Fprintf(w, "  write-ahead log     %.1f MB\n", v/1e6)
 	}

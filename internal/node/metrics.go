@@ -201,8 +201,11 @@ func (n *Node) collectStore(e emitter) {
 	e.gauge("weir_store_deleted_rows_kept", "Deleted readings that are still on the disk.", float64(s.DeletedKept))
 	const written = "Bytes that the store wrote, by what they were written for."
 	e.count("weir_store_written_bytes_total", written, float64(s.FrameBytes), "what", "level0")
+	e.count("weir_store_written_bytes_total", written, float64(s.CarriedBytes), "what", "carried")
 	e.count("weir_store_written_bytes_total", written, float64(s.SegmentBytes), "what", "segments")
 	e.count("weir_store_written_bytes_total", written, float64(s.MergedBytes), "what", "merges")
+	e.gauge("weir_store_merge_debt_bytes", "Bytes of segments that merges are due to rewrite.", float64(s.MergeDebtBytes))
+	e.gauge("weir_store_write_amplification", "Bytes that the store wrote, to the log, at checkpoints, in compactions and merges, for each byte that was committed.", s.WriteAmplification())
 	if s.Rows > 0 {
 		perReading := float64(s.FrameBytes+s.SegmentBytes+s.MergedBytes) / float64(s.Rows)
 		if total, ok := processWritten(); ok {

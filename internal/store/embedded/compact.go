@@ -169,6 +169,7 @@ func (s *Store) compactFrames(ctx context.Context, tn *tenant, all bool) (int, e
 	}
 	s.stats.compactions.Add(1)
 	s.stats.compactedRows.Add(job.rowsIn)
+	s.stats.carriedBytes.Add(int64(len(job.carriedData)))
 	for _, g := range job.out {
 		s.stats.segmentBytes.Add(g.size)
 	}

@@ -76,34 +76,44 @@ func (s *Store) pickMerge(tn *tenant) []*segment {
 	s.mu.Lock()
 	all := tn.segs
 	s.mu.Unlock()
-	groups := map[mergeGroup][]*segment{}
-	for _, g := range all {
-		if !g.isUnmergeable(s) && !s.isRecent(g) {
-			k := mergeGroup{g.v.id, g.partition}
-			groups[k] = append(groups[k], g)
-		}
-	}
 	most := 0
 	if s.isBusy(tn) {
 		most = busySegments
 	}
 	var best []*segment
-	for _, segs := range groups {
-		fanIn, newest := s.opt.MergeFanIn, int64(0)
-		for _, g := range segs {
-			newest = max(newest, g.created)
-		}
-		if s.opt.Now().UnixNano()-newest > int64(coldAfter) {
-			fanIn = min(fanIn, coldFanIn)
-		}
+	for _, segs := range s.mergeGroups(all) {
 		if len(segs) < most {
 			continue
 		}
-		if run := s.pickRun(segs, fanIn); len(run) > len(best) {
+		if run := s.pickRun(segs, s.fanIn(segs)); len(run) > len(best) {
 			best = run
 		}
 	}
 	return best
+}
+
+// mergeGroups parts the segments that may be merged by what may be merged with what.
+func (s *Store) mergeGroups(segs []*segment) map[mergeGroup][]*segment {
+	groups := map[mergeGroup][]*segment{}
+	for _, g := range segs {
+		if !g.isUnmergeable(s) && !s.isRecent(g) {
+			k := mergeGroup{g.v.id, g.partition}
+			groups[k] = append(groups[k], g)
+		}
+	}
+	return groups
+}
+
+// fanIn is how many segments of a group make a merge due.
+func (s *Store) fanIn(group []*segment) int {
+	newest := int64(0)
+	for _, g := range group {
+		newest = max(newest, g.created)
+	}
+	if s.opt.Now().UnixNano()-newest > int64(coldAfter) {
+		return min(s.opt.MergeFanIn, coldFanIn)
+	}
+	return s.opt.MergeFanIn
 }
 
 // pickRun returns a run of neighbours of the lowest class that is due. Segments in

@@ -12,7 +12,7 @@ type counters struct {
 	compactions, compactedRows            atomic.Int64
 	segmentBytes, mergedBytes, mergedRows atomic.Int64
 	compactErrors, checkpoints, damaged   atomic.Int64
-	deleted                               atomic.Int64
+	deleted, carriedBytes                 atomic.Int64
 }
 
 // Stats is the state of a store in numbers, for metrics.
@@ -31,7 +31,9 @@ type Stats struct {
 	SegmentRows    int64
 	SegmentSize    int64 // bytes of live segments
 	SegmentBytes   int64 // bytes of segments written from level 0
-	MergedBytes    int64 // bytes of segments written by merges: MergedBytes/SegmentBytes is the write amplification
+	CarriedBytes   int64 // bytes of frames that compactions wrote again
+	MergedBytes    int64 // bytes of segments written by merges
+	MergeDebtBytes int64 // bytes of segments that merges are due to rewrite
 	MergedRows     int64
 	Compactions    int64
 	CompactedRows  int64
@@ -57,7 +59,7 @@ func (s *Store) Stats() Stats {
 		Commits: c.commits.Load(), Rows: c.rows.Load(), Duplicates: c.duplicates.Load(), Lookups: c.lookups.Load(), Stalls: c.stalls.Load(),
 		FrameBytes: c.frameBytes.Load(), SegmentBytes: c.segmentBytes.Load(), MergedBytes: c.mergedBytes.Load(),
 		MergedRows: c.mergedRows.Load(), Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(),
-		CompactErrors: c.compactErrors.Load(), Checkpoints: c.checkpoints.Load(), Damaged: c.damaged.Load(), Deleted: c.deleted.Load(),
+		CompactErrors: c.compactErrors.Load(), Checkpoints: c.checkpoints.Load(), Damaged: c.damaged.Load(), Deleted: c.deleted.Load(), CarriedBytes: c.carriedBytes.Load(),
 		WALSize: fileSize(s.catalogPath() + "-wal"), CatalogSize: fileSize(s.catalogPath()),
 	}
 	for _, tn := range *s.tenants.Load() {
@@ -66,6 +68,7 @@ func (s *Store) Stats() Stats {
 		s.mu.Lock()
 		frames, segs := tn.frames, tn.segs
 		s.mu.Unlock()
+		st.MergeDebtBytes += s.mergeDebt(segs)
 		for _, f := range frames {
 			st.Level0Frames++
 			st.Level0Rows += int64(f.rows)
@@ -91,6 +94,30 @@ func (s *Store) Stats() Stats {
 	st.LedgerEntries = s.ledger.entries
 	s.ledger.mu.Unlock()
 	return st
+}
+
+// WriteAmplification is how many bytes the store has written for each byte of the
+// frames that were committed, as they were compressed: a frame twice, to the log and
+// by its checkpoint, and again carried, as a segment, and in each merge. 0: nothing
+// was committed.
+func (s *Stats) WriteAmplification() float64 {
+	if s.FrameBytes == 0 {
+		return 0
+	}
+	return float64(2*s.FrameBytes+2*s.CarriedBytes+s.SegmentBytes+s.MergedBytes) / float64(s.FrameBytes)
+}
+
+// mergeDebt is how many bytes the merges that are due will read.
+func (s *Store) mergeDebt(segs []*segment) (bytes int64) {
+	for _, group := range s.mergeGroups(segs) {
+		for _, g := range s.pickRun(group, s.fanIn(group)) {
+			bytes += g.size
+		}
+	}
+	for _, p := range s.pickPacks(s.packsOf(segs), s.opt.MergeFanIn) {
+		bytes += p.size
+	}
+	return bytes
 }
 
 // deletedRows is how many rows of a segment are deleted.
