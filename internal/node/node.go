@@ -208,12 +208,20 @@ func (n *Node) openStore(ctx context.Context, o embedded.Options) (*embedded.Sto
 func openStore(ctx context.Context, o embedded.Options) (*embedded.Store, error) {
 	st, err := embedded.Open(ctx, o)
 	if errors.Is(err, embedded.ErrInUse) {
-		return nil, &inUse{err}
+		return nil, asInUse(err)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, DataDirError(o.Dir, err)
 	}
 	return st, err
+}
+
+// asInUse marks the store's error of a directory that another process holds.
+func asInUse(err error) error {
+	if errors.Is(err, embedded.ErrInUse) {
+		return &inUse{err}
+	}
+	return err
 }
 
 // inUse is both the store's error and ErrInUse.

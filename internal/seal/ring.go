@@ -58,6 +58,7 @@ type Ring struct {
 	next       uint32
 	destroyed  []*entry
 	failing    bool
+	resumed    bool
 }
 
 // Probe checks, without writing anything, that the ring of a directory can be
@@ -176,7 +177,19 @@ func (r *Ring) mend(image *ringImage, fromCopy bool) error {
 	}
 	r.opt.Logger.Info("a rotation of the master key was interrupted and is now complete", "file", r.source.File)
 	r.master.where, r.master.pending = r.source.File, ""
+	r.resumed = true
 	return nil
+}
+
+// Resumed reports whether opening the ring completed a rotation that had been
+// interrupted.
+func (r *Ring) Resumed() bool { return r.resumed }
+
+// Credentials are those that open the ring as it is now.
+func (r *Ring) Credentials() *Credentials {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &Credentials{source: r.source, masters: []*Master{r.master}}
 }
 
 func newKey(e *entry) *Key {

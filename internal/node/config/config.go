@@ -132,7 +132,7 @@ type Memory struct {
 // Encryption seals what is on disk. The master key comes from exactly one place.
 type Encryption struct {
 	Enabled    bool   `key:"enabled" default:"false" doc:"Whether everything that is kept of readings is encrypted on disk. A data_dir stays what it was made as."`
-	KeyFile    string `key:"key_file" kind:"file" doc:"The file of the master key, as weir key init makes it; outside data_dir, and readable by its owner alone."`
+	KeyFile    string `key:"key_file" kind:"keyfile" doc:"The file of the master key, as weir key init makes it; outside data_dir, and readable by its owner alone."`
 	KeyEnv     string `key:"key_env" doc:"In place of key_file: the name of an environment variable that holds the key (64 hexadecimal digits, or base64)."`
 	KeyCommand string `key:"key_command" doc:"In place of key_file: a command line for the shell that prints the key."`
 }

@@ -118,7 +118,7 @@ func (l *Loaded) resolvePaths(dir string) {
 		for _, f := range fieldsOf(v.Type()) {
 			fv := v.Field(f.index)
 			switch {
-			case f.kind == "file":
+			case f.kind == "file" || f.kind == "keyfile": // which weir key init makes
 				resolve(fv.Addr().Interface().(*string))
 			case f.isList():
 				for i := range fv.Len() {
