@@ -29,10 +29,10 @@ func (q *queryRun) explain() (*Rows, error) {
 	}
 	if g := s.Segments; g.All > 0 {
 		lines = append(lines, [2]string{"segments", fmt.Sprintf("%d: %d skipped, %d answered by their totals, %d read",
-			g.All, g.Skipped, g.Answered, g.All-g.Skipped-g.Answered)})
+			g.All-g.RolledUp, g.Skipped, g.Answered, g.All-g.Skipped-g.Answered-g.RolledUp)})
 	}
 	if s.Rollups != "" {
-		lines = append(lines, [2]string{"rollups", s.Rollups})
+		lines = append(lines, [2]string{"rollups", fmt.Sprintf("%s, in place of %d segments", s.Rollups, s.Segments.RolledUp)})
 	}
 	lines = append(lines,
 		[2]string{"units", fmt.Sprintf("%d: %d skipped, %d answered by statistics, %d decoded", s.Units, s.Skipped, s.Answered, s.Decoded)},

@@ -30,8 +30,11 @@ var rollupAggregates = []string{
 func drawRollupStatement(t *rapid.T) string {
 	pick := func(label string, from ...string) string { return rapid.SampledFrom(from).Draw(t, label) }
 	var keys []string
-	for range rapid.IntRange(0, 2).Draw(t, "keys") {
-		keys = append(keys, pick("key", "dev", "site", "_topic", "bucket('1m', time)", "bucket('5m', time)", "bucket('1h', time)", "bucket('90m', time)",
+	if rapid.Bool().Draw(t, "by tag") {
+		keys = append(keys, pick("tag", "dev", "site", "_topic"))
+	}
+	if rapid.Bool().Draw(t, "by time") {
+		keys = append(keys, pick("bucket", "bucket('1m', time)", "bucket('5m', time)", "bucket('1h', time)", "bucket('90m', time)",
 			"bucket('1d', time)", "bucket('1w', time)", "bucket('1mo', time)", "bucket('1d', time, 'Europe/Berlin')"))
 	}
 	outs := append([]string{}, keys...)

@@ -115,6 +115,7 @@ type SegmentCount struct {
 	All      int // of the table
 	Skipped  int // left out whole, by time, series or values
 	Answered int // left out because ScanRequest.Answer took their statistics
+	RolledUp int // left out because a rollup stands for them
 }
 
 // DeleteRequest says which rows a Delete takes.

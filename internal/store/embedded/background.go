@@ -81,6 +81,11 @@ func (s *Store) compactDue(ctx context.Context, idle bool) error {
 				return err
 			}
 		}
+		if idle {
+			if err := s.keepAll(ctx, tn, false); err != nil {
+				return err
+			}
+		}
 	}
 	if !idle {
 		return nil

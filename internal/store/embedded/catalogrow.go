@@ -99,6 +99,7 @@ var (
 
 var catalogTables = []*catalogTable{
 	tenantsTable, tablesTable, seriesTable, framesTable, segmentsTable, sessionsTable, ledgerTable, countersTable, quarantineTable, deletionsTable,
+	rollupsTable,
 }
 
 // createSQL makes the table.

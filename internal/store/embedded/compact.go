@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"time"
 
@@ -118,6 +119,9 @@ func (s *Store) Compact(ctx context.Context) error {
 				break
 			}
 		}
+		if err := s.keepAll(ctx, tn, true); err != nil {
+			return err
+		}
 	}
 	return s.clean()
 }
@@ -194,6 +198,11 @@ type compaction struct {
 	unsynced []*os.File // of out
 	packing  packing    // of the small ones of out
 	complete bool       // all segments are written
+
+	// border is the time before which rows are left out; nil: none are.
+	border *int64
+	// Rollups that the step makes, deletes, and leaves without their sources.
+	rolled, unrolled, finished []*segment
 
 	carried     *frame // nil: none
 	carriedData []byte
@@ -318,7 +327,7 @@ func (c *compaction) discard() {
 		_ = f.Close() // it goes
 	}
 	c.unsynced = nil
-	for _, g := range c.out {
+	for _, g := range append(c.out, c.rolled...) {
 		c.s.removeSegment(g)
 	}
 }
@@ -331,12 +340,12 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 	if err := errors.Join(c.finishPack(), c.syncAll()); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "sync segments", "%w", err)
 	}
-	for _, g := range c.out {
+	for _, g := range slices.Concat(c.out, c.rolled) {
 		if _, err := s.openSegment(g); err != nil {
 			return fmt.Errorf("check new segment: %w", err)
 		}
 	}
-	if len(c.out) > 0 {
+	if len(c.out)+len(c.rolled) > 0 {
 		if err := syncDir(filepath.Join(s.opt.Dir, segmentDir)); err != nil {
 			return fmt.Errorf("sync segment directory: %w", err)
 		}
@@ -369,6 +378,9 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 			if err := s.insertFrame(c.tn, f, c.carriedData); err != nil {
 				return err
 			}
+		}
+		if err := c.enterRollups(&m); err != nil {
+			return err
 		}
 		return s.saveManifest(c.tn, &m)
 	})
@@ -419,6 +431,7 @@ func (c *compaction) publish(frames int, segs []*segment) {
 	}
 	sort.SliceStable(kept, func(i, j int) bool { return kept[i].arrival < kept[j].arrival })
 	c.tn.segs = kept
+	segs = append(slices.Clone(segs), c.publishRollups()...)
 	for _, g := range segs {
 		g.pins.Add(1) // so that exactly one unpin below or later removes the file
 		g.removed.Store(true)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -38,6 +39,9 @@ func (s *Store) load(ctx context.Context) error {
 	}
 	if err := s.loseLastSeries(); err != nil {
 		return fmt.Errorf("load lost series: %w", err)
+	}
+	if err := errors.Join(s.resolveRollups(), s.restoreTime()); err != nil {
+		return fmt.Errorf("load rollups: %w", err)
 	}
 	if s.opt.ReadOnly {
 		return nil
@@ -195,8 +199,15 @@ func (s *Store) loadQuarantine() error {
 		if !r.intact {
 			// The next commit that needs it writes it again.
 			s.damaged(telemetry.Errorf(telemetry.CodeDamaged, "load catalog", "row %q of table counters in %s fails its checksum", asText(row[0]), catalogFile))
-		} else if asText(row[0]) == "quarantine" {
+			return nil
+		}
+		switch asText(row[0]) {
+		case "quarantine":
 			s.nextQuarantine = max(s.nextQuarantine, asInt(row[1]))
+		case counterTime:
+			s.trusted.now = asInt(row[1])
+		case counterSlack:
+			s.trusted.slack = min(max(time.Duration(asInt(row[1])), 0), trustSlack)
 		}
 		return nil
 	})

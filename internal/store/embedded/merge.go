@@ -184,10 +184,13 @@ func (c *compaction) mergeRows(ctx context.Context, segs []*segment, drop map[ro
 		if drop != nil {
 			src = &droppingSource{src: src, drop: drop, arrival: g.arrival}
 		}
+		if c.border != nil {
+			src = &youngSource{src, *c.border}
+		}
 		sources = append(sources, &checkedSource{ctx: ctx, src: src, g: g})
 		c.arrival = max(c.arrival, g.arrival)
 		c.rowsIn += g.rows
-		if g.partition != mixedPartition {
+		if s.isOwn(g) {
 			counts[g.partition] += g.rows
 		} else if err := s.countSegment(seg, counts); err != nil {
 			return &sourceError{g.id, err}
@@ -201,6 +204,13 @@ func (c *compaction) mergeRows(ctx context.Context, segs []*segment, drop map[ro
 	w := &segmentsWriter{c: c, v: v, arrivals: arrivals, parts: ownPartitions(counts, total)}
 	err = chunk.MergeSources(v.table, sources, w.append)
 	return errors.Join(err, w.close(err == nil))
+}
+
+// isOwn reports whether all rows of a segment are of its partition. Older programs
+// put strays into segments of one.
+func (s *Store) isOwn(g *segment) bool {
+	from, to, ok := s.partitionBounds(g.partition)
+	return ok && g.minTime >= from && g.maxTime < to
 }
 
 // countSegment counts a mixed segment's rows by partition.

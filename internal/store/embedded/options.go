@@ -63,6 +63,16 @@ type Options struct {
 	// DeletedAge is how long deleted rows are kept to recognise a redelivery,
 	// before a compaction takes them from the disk. Default 1 hour.
 	DeletedAge time.Duration
+	// RollupRows is how many readings a partition of a table holds at least before
+	// rollups are made of it: fewer are read as fast. Default 16,384.
+	RollupRows int
+	// RollupFactor is how many readings a row of a rollup stands for at least, on
+	// average: a rollup that saves less is not made while the readings are there.
+	// Default 4.
+	RollupFactor int
+	// Clock is what retention goes by: the wall clock, and one that only goes on.
+	// nil: the machine's.
+	Clock func() (wall time.Time, mono time.Duration)
 	// ManualCompaction turns background compaction and checkpoints off; tests
 	// call Compact.
 	ManualCompaction bool
@@ -99,6 +109,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MergeFanIn, 8)
 	setDefault(&o.DeletedAge, time.Hour)
 	setDefault(&o.SegmentRows, 4_000_000)
+	setDefault(&o.RollupRows, 16<<10)
+	setDefault(&o.RollupFactor, 4)
 	setDefault(&o.CacheBytes, 8<<20)
 	setDefault(&o.OpenFiles, 128)
 	setDefault(&o.PageSize, 4096)

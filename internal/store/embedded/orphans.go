@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -15,10 +16,10 @@ import (
 func (s *Store) Orphans() ([]string, error) {
 	named := map[string]bool{}
 	for _, tn := range *s.tenants.Load() {
-		if len(tn.lost) > 0 {
+		if len(tn.lost)+len(tn.lostRollups) > 0 {
 			return nil, nil // what they name is not known
 		}
-		for _, g := range tn.segs {
+		for _, g := range slices.Concat(tn.segs, tn.rollups) {
 			if g.pack != nil {
 				named[filepath.Base(g.pack.file.path)] = true
 			} else {

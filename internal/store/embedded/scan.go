@@ -36,8 +36,11 @@ type scan struct {
 
 	frames  []*frame
 	segs    []*segment
+	rollups []*segment             // that answer in place of segments
 	deleted map[*segment]*deletion // of segs, as it stood when the scan began
 	close   sync.Once
+
+	rollupUnits []store.RollupUnit
 }
 
 // Scan implements store.Store.
@@ -62,19 +65,25 @@ func (s *Store) Scan(ctx context.Context, r store.ScanRequest) (store.Scan, erro
 	return sc, nil
 }
 
-// shape joins the columns and tags of all versions.
-func (sc *scan) shape() {
-	for _, v := range sc.name.versions {
+// joinColumns returns the columns of all versions, each in its widest type.
+func joinColumns(versions []*tableVersion) (all []telemetry.Column) {
+	for _, v := range versions {
 		for _, c := range v.table.Columns {
-			i := slices.IndexFunc(sc.columns, func(o telemetry.Column) bool { return o.Name == c.Name })
+			i := slices.IndexFunc(all, func(o telemetry.Column) bool { return o.Name == c.Name })
 			switch {
 			case i < 0:
-				sc.columns = append(sc.columns, c)
-			case sc.columns[i].Type == telemetry.Int && c.Type == telemetry.Float:
-				sc.columns[i] = c
+				all = append(all, c)
+			case all[i].Type == telemetry.Int && c.Type == telemetry.Float:
+				all[i] = c
 			}
 		}
 	}
+	return all
+}
+
+// shape joins the columns and tags of all versions.
+func (sc *scan) shape() {
+	sc.columns = joinColumns(sc.name.versions)
 	sc.tagAt = map[uint32][]int{}
 	for i := len(sc.name.versions) - 1; i >= 0; i-- { // the newest version's tags first
 		g := sc.name.versions[i].group
@@ -108,6 +117,7 @@ func (sc *scan) pin() error {
 			sc.frames = append(sc.frames, f)
 		}
 	}
+	covered := sc.pinRollups()
 	for _, g := range sc.tn.segs {
 		// A segment keeps the overwritten keys of its whole step, whatever table
 		// and version their rows are of.
@@ -118,6 +128,10 @@ func (sc *scan) pin() error {
 			continue
 		}
 		sc.counts.All++
+		if covered[g] {
+			sc.counts.RolledUp++
+			continue
+		}
 		if g.maxTime >= sc.req.From && g.minTime < sc.req.To {
 			g.pins.Add(1)
 			sc.segs = append(sc.segs, g)
@@ -149,7 +163,7 @@ func (sc *scan) Close() {
 		for _, f := range sc.frames {
 			f.pins.Add(-1)
 		}
-		for _, g := range sc.segs {
+		for _, g := range append(sc.segs, sc.rollups...) {
 			sc.s.unpinSegment(g)
 		}
 	})
@@ -260,7 +274,7 @@ func (sc *scan) build(ctx context.Context) error {
 	}
 	sc.addFrames()
 	sc.addLost()
-	return nil
+	return sc.addRollups(ctx)
 }
 
 // level0UnitRows is how many rows of small frames make one unit.

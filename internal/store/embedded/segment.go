@@ -27,8 +27,9 @@ type segment struct {
 	size      int64
 	minTime   int64
 	maxTime   int64
-	pack      *pack // the file that it shares with others; nil: it has its own
-	start     int64 // where it stands in the pack
+	pack      *pack     // the file that it shares with others; nil: it has its own
+	start     int64     // where it stands in the pack
+	rollup    *rollupOf // nil: it holds readings
 
 	// Guarded by Store.mu: keys that its rows, or rows merged into it, overwrote
 	// in older segments, and whether a merge found it damaged.
@@ -120,6 +121,9 @@ func (s *Store) openSegment(g *segment) (*chunk.Segment, error) {
 // checkSegment compares a file with what the catalog says of it.
 func checkSegment(g *segment, seg *chunk.Segment, path string) error {
 	m := seg.Meta()
+	if g.rollup != nil && m.TableID == 0 && m.Rows == g.rows {
+		return nil
+	}
 	if m.TableID != g.v.id || m.Rows != g.rows || len(seg.Table().Columns) != len(g.v.table.Columns) {
 		return telemetry.Errorf(telemetry.CodeDamaged, "open segment",
 			"%s holds %d rows of table %d, the catalog says %d rows of table %d", path, m.Rows, m.TableID, g.rows, g.v.id)
@@ -186,13 +190,7 @@ func (s *Store) loadSegments() error {
 			start: asInt(row[11]), replaced: decodeReplacedBy(asBytes(row[12])), tag: asBytes(row[13]),
 		}
 		if in != 0 {
-			if packs[in] == nil {
-				packs[in] = s.newPack(in)
-				known[filepath.Base(packs[in].file.path)] = true
-				s.nextSegment.Store(max(s.nextSegment.Load(), in+1))
-			}
-			g.pack = packs[in]
-			g.pack.live.Add(1)
+			s.packOf(g, in, known, packs)
 		}
 		if g.tn == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no tenant", g.id)
@@ -219,6 +217,11 @@ func (s *Store) loadSegments() error {
 	if err != nil {
 		return err
 	}
+	lost, err := s.loadRollups(known, found, packs)
+	if err != nil {
+		return err
+	}
+	damaged += lost
 	for _, tn := range *s.tenants.Load() {
 		sort.SliceStable(tn.segs, func(i, j int) bool { return tn.segs[i].arrival < tn.segs[j].arrival })
 		s.checkSegments(tn, found[tn], damaged)

@@ -54,6 +54,9 @@ func ownPartitions(counts map[int64]int64, total int64) map[int64]bool {
 			own[p] = true
 		}
 	}
+	if len(own) < len(counts) {
+		own[mixedPartition] = true // the others share one
+	}
 	return own
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -147,7 +148,7 @@ func namedSegments(catalog string) (map[int64]bool, error) {
 		return nil, err
 	}
 	named := map[int64]bool{}
-	err = c.query("SELECT id FROM segments", func(row []driver.Value) error {
+	err = c.query("SELECT id FROM segments UNION ALL SELECT id FROM rollups", func(row []driver.Value) error {
 		named[asInt(row[0])] = true
 		return nil
 	})
@@ -188,14 +189,16 @@ func (s *Store) unholdSegments(named map[int64]bool) (pins []*segment, rows int6
 			seen[g] = true
 			g.pins.Add(1)
 			pins = append(pins, g)
-			rows += g.rows
+			if g.rollup == nil {
+				rows += g.rows
+			}
 		}
 	}
 	s.mu.Lock()
 	s.holds.mu.Lock()
 	for _, tn := range *s.tenants.Load() {
 		rows += int64(tn.level0Rows)
-		for _, g := range tn.segs {
+		for _, g := range slices.Concat(tn.segs, tn.rollups) {
 			pin(g)
 		}
 	}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"os"
 	"sync/atomic"
+	"time"
 )
 
 // counters are what Stats is made of.
@@ -13,6 +14,9 @@ type counters struct {
 	segmentBytes, mergedBytes, mergedRows atomic.Int64
 	compactErrors, checkpoints, damaged   atomic.Int64
 	deleted, carriedBytes                 atomic.Int64
+	rollups, rollupRows, rollupBytes      atomic.Int64
+	retiredRows, retiredBytes             atomic.Int64
+	retiredRollups                        atomic.Int64
 }
 
 // Stats is the state of a store in numbers, for metrics.
@@ -50,6 +54,18 @@ type Stats struct {
 	Deleted        int64 // rows that Delete took
 	DeletedKept    int64 // deleted rows that are still on the disk
 	Damaged        int64 // times that damaged data was met
+
+	Rollups         int           // live segments of aggregates
+	RollupSize      int64         // their bytes
+	RollupsMade     int64         // since the start
+	RollupRows      int64         // written
+	RollupBytes     int64         // written
+	RollupDebt      int           // partitions whose rollups are to be made
+	RetiredRows     int64         // readings deleted by age
+	RetiredBytes    int64         // what their segments took
+	RetiredRollups  int64         // rollups deleted by age
+	RetentionTimeNS int64         // from which ages count, ns UTC; 0: none is known
+	RetentionAhead  time.Duration // of a wall clock that is not believed; 0: it is
 }
 
 // Stats returns the state of the store. It is cheap enough for every scrape.
@@ -83,6 +99,14 @@ func (s *Store) Stats() Stats {
 			st.SegmentSize += g.size
 			st.DeletedKept += s.deletedRows(g)
 		}
+		s.mu.Lock()
+		rollups := tn.rollups
+		s.mu.Unlock()
+		st.Rollups += len(rollups)
+		for _, g := range rollups {
+			st.RollupSize += g.size
+		}
+		st.RollupDebt += int(tn.rollupDebt.Load())
 		q := &tn.quarantine
 		q.mu.Lock()
 		st.Quarantined += int64(q.records)
@@ -90,6 +114,9 @@ func (s *Store) Stats() Stats {
 		st.QuarantineLost += q.dropped
 		q.mu.Unlock()
 	}
+	st.RollupsMade, st.RollupRows, st.RollupBytes = c.rollups.Load(), c.rollupRows.Load(), c.rollupBytes.Load()
+	st.RetiredRows, st.RetiredBytes, st.RetiredRollups = c.retiredRows.Load(), c.retiredBytes.Load(), c.retiredRollups.Load()
+	st.RetentionTimeNS, _, st.RetentionAhead = s.trusted.state()
 	s.ledger.mu.Lock()
 	st.LedgerEntries = s.ledger.entries
 	s.ledger.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/weir-telemetry/weir/internal/chunk"
@@ -63,11 +64,13 @@ type Store struct {
 	heads  headCache
 	files  segmentFiles
 	// footers is how much of the footers of segments is kept.
-	footers footerCache
-	zenc    *zstd.Encoder
-	zdec    *zstd.Decoder
-	stats   counters
-	holds   holds
+	footers   footerCache
+	zenc      *zstd.Encoder
+	zdec      *zstd.Decoder
+	stats     counters
+	holds     holds
+	trusted   *trustedClock
+	timeSaved time.Time // owned by the compaction
 
 	// compactMu is held by the one compaction or merge that runs.
 	compactMu sync.Mutex
@@ -110,6 +113,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		files: segmentFiles{limit: opt.OpenFiles, opener: os.Open},
 	}
 	s.nextSegment.Store(1)
+	s.trusted = newTrustedClock(opt.Clock, opt.Logger)
 	s.tenants.Store(&map[telemetry.Tenant]*tenant{})
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.release())

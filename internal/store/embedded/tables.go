@@ -58,10 +58,19 @@ type tenant struct {
 	// never changed in place, so that a view may keep them.
 	frames []*frame   // committed, ascending by id
 	segs   []*segment // ascending by arrival
+	// rollups are the segments that hold aggregates.
+	rollups []*segment
+	// rolledUp are the same by table, in groups; it is replaced, not changed.
+	rolledUp   map[string][]*rollupGroup
+	policies   map[string]store.Policy // by table; guarded by mu
+	rollupDebt atomic.Int64            // partitions whose rollups are to be made
+	payments   map[rollupKey]payment   // which rollups pay; owned by the compaction
 
 	// What damage of the catalog has lost; nothing changes it after the start.
 	lost    []lostSegment
 	unknown []refRange // series without keys
+	// lostRollups are the ids of damaged rows of table rollups.
+	lostRollups []int64
 
 	level0Rows  int // of frames; guarded by Store.mu
 	carriedRows int // of the frame that compaction carried; guarded by Store.mu

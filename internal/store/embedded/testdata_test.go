@@ -53,7 +53,8 @@ const sampleClock = int64(1772366400) * 1e9
 func writeSample(t *testing.T, dir string) string {
 	t.Helper()
 	s, err := Open(context.Background(), Options{
-		Dir: dir, ManualCompaction: true, CarryRows: 4, MergeFanIn: 2, Now: func() time.Time { return time.Unix(0, sampleClock) },
+		Dir: dir, ManualCompaction: true, CarryRows: 4, MergeFanIn: 2, RollupRows: 1, RollupFactor: 1, Now: func() time.Time { return time.Unix(0, sampleClock) },
+		Clock: func() (time.Time, time.Duration) { return time.Unix(0, sampleClock), 0 },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +62,7 @@ func writeSample(t *testing.T, dir string) string {
 	w := &sampler{t: t, s: s}
 	w.readings()
 	w.rest()
+	w.rollups()
 	content := dump(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -201,6 +203,21 @@ func (w *sampler) delete(table string, from, to int64) {
 	})
 	if err != nil || out.Rows == 0 {
 		w.t.Fatal(out, err)
+	}
+}
+
+// rollups makes some of a partition that stays as it is.
+func (w *sampler) rollups() {
+	w.t.Helper()
+	policy := store.Policy{Rollups: []store.Rollup{{Every: time.Minute}, {Every: time.Hour, Keep: 10000 * 24 * time.Hour}}}
+	if err := w.s.SetPolicy(telemetry.DefaultTenant, "every", policy); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.s.keepAll(context.Background(), w.s.tenant(telemetry.DefaultTenant), true); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.s.Stats().Rollups == 0 {
+		w.t.Fatal("no rollups were made")
 	}
 }
 

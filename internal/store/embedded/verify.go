@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -158,10 +159,11 @@ func (v *verification) pin(tn *tenant) ([]*frame, []*segment) {
 	for _, f := range tn.frames {
 		f.pins.Add(1)
 	}
-	for _, g := range tn.segs {
+	segs := slices.Concat(tn.segs, tn.rollups)
+	for _, g := range segs {
 		g.pins.Add(1)
 	}
-	return tn.frames, tn.segs
+	return tn.frames, segs
 }
 
 func (v *verification) frame(f *frame) error {
