@@ -80,13 +80,18 @@ func (c benchMochiCmd) Run(ctx context.Context, s streams) error {
 }
 
 type benchQueryCmd struct {
-	Readings int64  `default:"5000000" help:"How many W1 readings to load."`
-	Runs     int    `default:"20" help:"How often each query is timed."`
-	Dir      string `help:"Where to put the data; kept afterwards."`
+	Workload  string `enum:"w1,w2" default:"w1" help:"What to load."`
+	Readings  int64  `default:"5000000" help:"How many messages to load."`
+	Series    int    `help:"Devices of w1 (default 1,000) or series of w2 (default 1,000,000)."`
+	Runs      int    `default:"20" help:"How often each query is timed."`
+	Baselines bool   `negatable:"" default:"true" help:"Load w1 into VictoriaMetrics and InfluxDB too, where they are installed, and ask them the same."`
+	Dir       string `help:"Where to put the data; kept afterwards."`
 }
 
 func (c benchQueryCmd) Run(ctx context.Context, s streams) error {
-	return bench.Queries(ctx, bench.Options{Count: c.Readings, Dir: c.Dir, Out: s.out}, c.Runs)
+	return bench.Queries(ctx, bench.Options{
+		Workload: c.Workload, Count: c.Readings, Series: c.Series, Baselines: c.Baselines, Dir: c.Dir, Out: s.out,
+	}, c.Runs)
 }
 
 type benchWritesCmd struct {

@@ -89,9 +89,9 @@ func Report(ctx context.Context, o Options, short bool) error {
 
 	fmt.Fprintf(o.Out, "\n## Queries\n\n")
 	p = o
-	p.Count = 5_000_000
+	p.Count, p.Baselines = 5_000_000, true
 	if short {
-		p.Count = 200_000
+		p.Count, p.Rest = 200_000, 2*time.Second
 	}
 	return Queries(ctx, p, 20)
 }

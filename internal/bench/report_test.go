@@ -61,8 +61,13 @@ func TestEveryKindOfRunMeasuresSomething(t *testing.T) {
 		t.Logf("%s", out.String())
 	}
 	var out bytes.Buffer
-	o.Out, o.Count = &out, 50_000
+	o.Out, o.Count, o.Rest = &out, 50_000, time.Second
 	if err := Queries(ctx, o, 1); err != nil || strings.Count(out.String(), " ms |") != 3*len(timedQueries) {
 		t.Errorf("queries: %v\n%s", err, out.String())
+	}
+	out.Reset()
+	o.Workload, o.Series = "w2", 4000
+	if err := Queries(ctx, o, 1); err != nil || strings.Count(out.String(), " ms |") != 3*len(wideQueries) {
+		t.Errorf("queries of W2: %v\n%s", err, out.String())
 	}
 }

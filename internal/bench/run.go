@@ -22,6 +22,8 @@ type Options struct {
 	CommitInterval string        // of the node; "" is its default
 	Clients        int           // publishers, where the target is a broker
 	Dir            string        // where to put data; default: a new temporary directory, removed afterwards
+	Baselines      bool          // of queries: other databases that are installed, with the same readings
+	Rest           time.Duration // of queries: how long nothing has changed before they begin; 0: 16 s
 	Seed           uint64
 	Out            io.Writer
 }
@@ -48,6 +50,12 @@ func (o *Options) defaults() error {
 	}
 	if o.Seed == 0 {
 		o.Seed = 1
+	}
+	if o.Workload == "" {
+		o.Workload = "w1"
+	}
+	if o.Rest == 0 {
+		o.Rest = 16 * time.Second
 	}
 	if o.Duration == 0 && o.Count == 0 {
 		o.Duration = 10 * time.Second

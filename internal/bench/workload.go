@@ -123,41 +123,84 @@ func (w *W1) layout(statusLen int, qos byte, v5 bool) *w1Layout {
 	return l
 }
 
-// Append implements Workload.
-func (w *W1) Append(dst []byte, packetID uint16, qos byte, v5 bool) []byte {
+// w1Reading is one reading, its numbers in hundredths.
+type w1Reading struct {
+	device                                   int
+	time                                     int64 // Unix milliseconds
+	temperature, humidity, pressure, battery uint64
+	status                                   string
+}
+
+// draw makes the next reading.
+func (w *W1) draw() w1Reading {
 	device := w.first + w.next
 	base := splitmix(uint64(device))
 	w.random ^= w.random << 13 // xorshift64 (Marsaglia 2003)
 	w.random ^= w.random >> 7
 	w.random ^= w.random << 17
 	noise := w.random >> 11
-	status := statuses[base>>48%uint64(len(statuses))]
-	l := w.layouts[len(status)/4]
+	r := w1Reading{
+		device: device, time: baseTime + w.round*1000,
+		temperature: 1500 + base%980 + noise%20,
+		humidity:    4000 + base>>12%1000 + noise>>16%30,
+		pressure:    100000 + base>>24%1900 + noise>>32%40,
+		battery:     310 + base>>36%110,
+		status:      statuses[base>>48%uint64(len(statuses))],
+	}
+	if w.next++; w.next == w.devices {
+		w.next = 0
+		w.round++
+	}
+	return r
+}
+
+// Append implements Workload.
+func (w *W1) Append(dst []byte, packetID uint16, qos byte, v5 bool) []byte {
+	if w.next == 0 {
+		w.layouts = [2]*w1Layout{} // the time changes
+	}
+	r := w.draw()
+	l := w.layouts[len(r.status)/4]
 	if l == nil || l.qos != qos || l.v5 != v5 {
-		l = w.layout(len(status), qos, v5)
-		w.layouts[len(status)/4] = l
-		putDigits(l.packet[l.time:], uint64(baseTime+w.round*1000), 13)
+		l = w.layout(len(r.status), qos, v5)
+		w.layouts[len(r.status)/4] = l
+		putDigits(l.packet[l.time:], uint64(r.time), 13)
 	}
 
 	n := len(dst)
 	dst = append(dst, l.packet...)
 	p := dst[n:]
-	putDigits(p[l.device:], uint64(device), w.digits)
+	putDigits(p[l.device:], uint64(r.device), w.digits)
 	if qos > 0 {
 		p[l.id], p[l.id+1] = byte(packetID>>8), byte(packetID)
 	}
-	putHundredths(p[l.temperature:], 1500+base%980+noise%20, 2)
-	putHundredths(p[l.humidity:], 4000+base>>12%1000+noise>>16%30, 2)
-	putHundredths(p[l.pressure:], 100000+base>>24%1900+noise>>32%40, 4)
-	putHundredths(p[l.battery:], 310+base>>36%110, 1)
-	copy(p[l.statusAt:], status)
-
-	if w.next++; w.next == w.devices {
-		w.next = 0
-		w.round++
-		w.layouts = [2]*w1Layout{}
-	}
+	putHundredths(p[l.temperature:], r.temperature, 2)
+	putHundredths(p[l.humidity:], r.humidity, 2)
+	putHundredths(p[l.pressure:], r.pressure, 4)
+	putHundredths(p[l.battery:], r.battery, 1)
+	copy(p[l.statusAt:], r.status)
 	return dst
+}
+
+// AppendLine appends the next reading as a line of InfluxDB's line protocol, with
+// milliseconds; without the status for a database that holds numbers only.
+func (w *W1) AppendLine(dst []byte, status bool) []byte {
+	r := w.draw()
+	dst = append(dst, "env,plant=p03,line=l2,device=d"...)
+	dst = appendDigits(dst, uint64(r.device), w.digits)
+	for _, f := range [...]struct {
+		name  string
+		value uint64
+	}{{" temperature=", r.temperature}, {",humidity=", r.humidity}, {",pressure=", r.pressure}, {",battery=", r.battery}} {
+		dst = append(dst, f.name...)
+		dst = strconv.AppendUint(dst, f.value/100, 10)
+		dst = append(dst, '.', byte('0'+f.value/10%10), byte('0'+f.value%10))
+	}
+	if status {
+		dst = append(append(append(dst, ",status=\""...), r.status...), '"')
+	}
+	dst = strconv.AppendInt(append(dst, ' '), r.time, 10)
+	return append(dst, '\n')
 }
 
 func putDigits(dst []byte, v uint64, digits int) {
