@@ -23,8 +23,8 @@ type Master struct {
 
 // NewMaster draws a master key.
 func NewMaster() *Master {
-	m := &Master{key: new(secret)}
-	_, _ = rand.Read(m.key[:]) // never fails: crypto/rand ends the process instead
+	m := &Master{key: newSecret()}
+	_, _ = rand.Read(m.key.bytes()) // never fails: crypto/rand ends the process instead
 	return m
 }
 
@@ -34,15 +34,15 @@ var errKeyText = errors.New("it holds no key: 32 bytes as 64 hexadecimal digits,
 // bytes. White space around it is passed over. The error does not repeat the text.
 func ParseMaster(text []byte) (*Master, error) {
 	text = bytes.TrimSpace(text)
-	m := &Master{key: new(secret)}
+	m := &Master{key: newSecret()}
 	if hex.DecodedLen(len(text)) == KeyBytes {
-		if _, err := hex.Decode(m.key[:], text); err == nil {
+		if _, err := hex.Decode(m.key.bytes(), text); err == nil {
 			return m, nil
 		}
 	}
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
 		if b, err := enc.DecodeString(string(text)); err == nil && len(b) == KeyBytes {
-			copy(m.key[:], b)
+			copy(m.key.bytes(), b)
 			return m, nil
 		}
 	}
@@ -50,19 +50,19 @@ func ParseMaster(text []byte) (*Master, error) {
 }
 
 // text is what a key file holds.
-func (m *Master) text() []byte { return append(hex.AppendEncode(nil, m.key[:]), '\n') }
+func (m *Master) text() []byte { return append(hex.AppendEncode(nil, m.key.bytes()), '\n') }
 
 // Where names the place that the key came from, for a person.
 func (m *Master) Where() string { return m.where }
 
 // String implements fmt.Stringer.
-func (m *Master) String() string { return hidden }
+func (m Master) String() string { return hidden }
 
 // Format implements fmt.Formatter.
-func (m *Master) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
+func (m Master) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
 
 // LogValue implements slog.LogValuer.
-func (m *Master) LogValue() slog.Value { return slog.StringValue(hidden) }
+func (m Master) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // The keys that a ring derives from its master, by HKDF-SHA256 (RFC 5869) with
 // the ring's id as salt.
@@ -74,7 +74,7 @@ const (
 
 // derive returns size bytes that only the master and the ring's id give.
 func (m *Master) derive(ring []byte, info string, size int) []byte {
-	out, err := hkdf.Key(sha256.New, m.key[:], ring, info, size)
+	out, err := hkdf.Key(sha256.New, m.key.bytes(), ring, info, size)
 	if err != nil {
 		panic(err) // only a size that no caller asks for
 	}

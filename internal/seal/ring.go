@@ -193,7 +193,7 @@ func (r *Ring) Credentials() *Credentials {
 }
 
 func newKey(e *entry) *Key {
-	k := &Key{id: e.id, owner: e.owner, key: e.key, aead: newAEAD(e.key[:]), created: e.created, retired: e.retired}
+	k := &Key{id: e.id, owner: e.owner, key: e.key, aead: newAEAD(e.key.bytes()), created: e.created, retired: e.retired}
 	k.used.Store(e.reserved)
 	k.reserved.Store(e.reserved)
 	return k
@@ -312,8 +312,8 @@ func (r *Ring) complain(err error) {
 
 // draw makes a fresh key for an owner and retires the others; mu is held.
 func (r *Ring) draw(owner string) (*Key, error) {
-	e := &entry{kind: kindKey, id: r.next, owner: owner, created: r.opt.Now().Unix(), reserved: reserveStep, key: new(secret)}
-	_, _ = rand.Read(e.key[:])
+	e := &entry{kind: kindKey, id: r.next, owner: owner, created: r.opt.Now().Unix(), reserved: reserveStep, key: newSecret()}
+	_, _ = rand.Read(e.key.bytes())
 	keys := r.sorted()
 	var retired []*Key
 	for _, k := range keys {

@@ -146,7 +146,7 @@ type entry struct {
 func (e *entry) plain() []byte {
 	b := append(make([]byte, 0, 64+len(e.owner)), e.kind)
 	if e.kind == kindKey {
-		b = append(b, e.key[:]...)
+		b = append(b, e.key.bytes()...)
 	}
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.created))
 	b = binary.LittleEndian.AppendUint64(b, e.reserved)
@@ -167,8 +167,8 @@ func readEntry(id uint32, b []byte) (*entry, error) {
 		if len(b) < KeyBytes {
 			return nil, errors.New("an entry is cut off")
 		}
-		e.key = new(secret)
-		copy(e.key[:], b)
+		e.key = newSecret()
+		copy(e.key.bytes(), b)
 		clear(b[:KeyBytes])
 		b = b[KeyBytes:]
 	}

@@ -86,7 +86,7 @@ func pendingMaster(path string, old *Master) (*Master, error) {
 	if err != nil {
 		return nil, err
 	}
-	if *m.key == *old.key {
+	if m.key.equals(old.key) {
 		return nil, telemetry.Errorf(telemetry.CodeConflict, "rotate master key", "%s holds the key that is in use", path)
 	}
 	return m, nil
