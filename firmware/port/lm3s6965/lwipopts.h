@@ -34,6 +34,7 @@
 #define LWIP_STATS 0
 #define LWIP_NOASSERT 1
 #define LWIP_CHECKSUM_ON_COPY 1
+#define LWIP_CHKSUM_ALGORITHM 3 /* 32 bits at a time */
 #define ETH_PAD_SIZE 2 /* in front of a frame, so that the IP header is aligned */
 
 #define MEM_ALIGNMENT 4
