@@ -17,8 +17,10 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// The recorded program commits batches to an embedded store that compacts
-// often, and reports each commit over a socket when it has returned.
+// The recorded program commits batches of two tables to an embedded store that
+// compacts often, so that their small segments share packs, and now and then deletes
+// the rows of two commits of one table. It reports each commit and deletion over a
+// socket when it has returned.
 
 var cutTable = &telemetry.Table{
 	Name: "env", Version: 1, Tags: []string{"device"},
@@ -26,14 +28,32 @@ var cutTable = &telemetry.Table{
 	Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
 }
 
+// logTable gets the same readings; nothing of it is deleted.
+var logTable = &telemetry.Table{
+	Name: "log", Version: 1, Columns: []telemetry.Column{{Name: "n", Type: telemetry.Int}},
+	Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
+}
+
+// cutDeletes says which commits' readings the deletion after commit c takes, from
+// and to, counted from 0; none where from is negative.
+func cutDeletes(c int) (from, to int) {
+	if c%10 != 0 || c < 10 {
+		return -1, -1
+	}
+	return c - 8, c - 6
+}
+
+// deletedReport is set in the report of a deletion.
+const deletedReport = 1 << 31
+
 const (
-	cutCommits = 60
+	cutCommits = 45
 	cutRows    = 40 // a commit
 	cutDevices = 7
 )
 
 func cutOptions(dir string) embedded.Options {
-	return embedded.Options{Dir: dir, CompactRows: 500, MergeFanIn: 2, CompactAge: time.Hour, WALBytes: 64 << 10}
+	return embedded.Options{Dir: dir, CompactRows: 500, MergeFanIn: 2, DeletedAge: 50 * time.Millisecond, CompactAge: time.Hour, WALBytes: 64 << 10}
 }
 
 // cutTime is the time of reading n: two days, so that compaction cuts partitions.
@@ -53,13 +73,19 @@ func storeChild(dir, address string, _ bool) {
 	s, err := embedded.Open(ctx, cutOptions(dir))
 	check(err)
 	check(s.PutTable(ctx, telemetry.DefaultTenant, cutTable, []byte("name: env")))
+	check(s.PutTable(ctx, telemetry.DefaultTenant, logTable, []byte("name: log")))
+	all, err := s.Series(telemetry.DefaultTenant, logTable, []byte("log"), nil)
+	check(err)
 	session, _, err := s.OpenSession(ctx, "mqtt:test")
 	check(err)
 	n := 0
 	for c := range cutCommits {
 		var sec telemetry.Section
 		sec.Reset(cutTable)
+		var log telemetry.Section
+		log.Reset(logTable)
 		for range cutRows {
+			log.AppendRow(all, cutTime(n), cutTime(n), []telemetry.Value{{Bits: uint64(n)}})
 			device := []byte("d" + strconv.Itoa(n%cutDevices))
 			ref, err := s.Series(telemetry.DefaultTenant, cutTable, append([]byte("plants/"), device...), [][]byte{device})
 			check(err)
@@ -68,7 +94,7 @@ func storeChild(dir, address string, _ bool) {
 		}
 		commit := &telemetry.Commit{
 			Batches: []*telemetry.Batch{{
-				Tenant: telemetry.DefaultTenant, Sections: []*telemetry.Section{&sec},
+				Tenant: telemetry.DefaultTenant, Sections: []*telemetry.Section{&sec, &log},
 				Quarantine: []telemetry.Quarantined{{Topic: "bad", Payload: []byte(strconv.Itoa(c)), Reason: telemetry.ReasonMalformed, Offset: -1}},
 			}},
 			Ledger: []telemetry.LedgerOp{{Session: session, PacketID: uint16(c + 1), QoS: 1, Kind: telemetry.LedgerPut, Hash: uint64(c)}},
@@ -78,97 +104,199 @@ func storeChild(dir, address string, _ bool) {
 		check(staged.Commit(ctx))
 		_, err = conn.Write(binary.BigEndian.AppendUint32(nil, uint32(c+1)))
 		check(err)
+		if c%14 == 13 {
+			check(s.Compact(ctx)) // merges too, which a busy store puts off
+		}
+		if from, to := cutDeletes(c + 1); from >= 0 {
+			deleteCommits(ctx, s, from, to, check)
+			_, err = conn.Write(binary.BigEndian.AppendUint32(nil, deletedReport|uint32(c+1)))
+			check(err)
+		}
 	}
 	check(s.Close())
 }
 
-// diskHolds opens the store on a disk and returns how it breaks the promises,
-// or "" if the first commits are there, whole and once.
-func diskHolds(dir string, commits int) (problem string, found int) {
+// deleteCommits deletes the readings of env of some commits.
+func deleteCommits(ctx context.Context, s *embedded.Store, from, to int, check func(error)) {
+	lo, hi := cutTime(from*cutRows), cutTime(to*cutRows)
+	_, err := s.Delete(ctx, store.DeleteRequest{
+		ScanRequest: store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: "env", From: lo, To: hi},
+		Select: func(_ context.Context, _ store.Scan, u store.Unit, yield func([]int32) error) error {
+			var sec telemetry.Section
+			if _, err := u.Read(&sec, nil, false); err != nil {
+				return err
+			}
+			var rows []int32
+			for i, at := range sec.Time {
+				if at >= lo && at < hi {
+					rows = append(rows, int32(i))
+				}
+			}
+			return yield(rows)
+		},
+	})
+	check(err)
+}
+
+// reports is what the program has reported before a cut.
+type reports struct{ commits, deletes int }
+
+func (r *reports) take(data []byte) {
+	if n := binary.BigEndian.Uint32(data); n&deletedReport != 0 {
+		r.deletes = int(n &^ deletedReport)
+	} else {
+		r.commits = int(n)
+	}
+}
+
+// diskHolds opens the store on a disk and returns how it breaks the promises, or ""
+// if what was reported is there, whole and once, and what was deleted is not.
+func diskHolds(dir string, r reports) (problem string, found reports) {
 	ctx := context.Background()
 	opt := cutOptions(dir)
 	opt.ManualCompaction = true
 	s, err := embedded.Open(ctx, opt)
 	if err != nil {
-		return "open: " + err.Error(), 0
+		return "open: " + err.Error(), found
 	}
 	defer s.Close()
 	tables, err := s.Tables(ctx, telemetry.DefaultTenant)
 	if err != nil {
-		return "tables: " + err.Error(), 0
+		return "tables: " + err.Error(), found
 	}
-	count := map[uint64]int{}
-	if len(tables) > 0 {
-		scan, err := s.Scan(ctx, store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: "env", From: math.MinInt64, To: math.MaxInt64})
-		if err != nil {
-			return "scan: " + err.Error(), 0
+	env, log := map[uint64]int{}, map[uint64]int{}
+	for _, t := range tables {
+		count := map[string]map[uint64]int{"env": env, "log": log}[t.Table.Name]
+		if problem := countReadings(ctx, s, t.Table.Name, count); problem != "" {
+			return problem, found
 		}
-		defer scan.Close()
-		var sec telemetry.Section
-		for _, u := range scan.Units() {
-			if _, err := u.Read(&sec, []string{"n", "note"}, true); err != nil {
-				return "read: " + err.Error(), 0
+	}
+	if len(log)%cutRows != 0 {
+		return fmt.Sprintf("%d readings: a commit is there in part", len(log)), found
+	}
+	found.commits = len(log) / cutRows
+	if found.commits < r.commits {
+		return fmt.Sprintf("%d commits of %d reported ones are there", found.commits, r.commits), found
+	}
+	for n := range found.commits * cutRows {
+		if log[uint64(n)] != 1 {
+			return fmt.Sprintf("reading %d of log is there %d times", n, log[uint64(n)]), found
+		}
+	}
+	if problem := found.checkDeleted(env, r); problem != "" {
+		return problem, found
+	}
+	return checkRest(ctx, s, found.commits), found
+}
+
+// checkDeleted compares the readings of env with the deletions: those that were
+// reported took all their readings, and one that was under way all or none.
+func (found *reports) checkDeleted(env map[uint64]int, r reports) string {
+	gone := map[int]bool{}
+	for c := 1; c <= found.commits; c++ {
+		from, to := cutDeletes(c)
+		if from < 0 {
+			continue
+		}
+		left := 0
+		for n := from * cutRows; n < to*cutRows; n++ {
+			left += env[uint64(n)]
+		}
+		switch {
+		case left == 0:
+			found.deletes = c
+			for n := from * cutRows; n < to*cutRows; n++ {
+				gone[n] = true
 			}
-			for i := range sec.Series {
-				n := sec.Columns[0].Bits[i]
-				count[n]++
-				device := "d" + strconv.Itoa(int(n)%cutDevices)
-				if sec.Time[i] != cutTime(int(n)) || string(sec.Columns[1].Text(i)) != fmt.Sprintf("reading %d", n) ||
-					scan.Series(sec.Series[i]).Tags[0].Value != device {
-					return fmt.Sprintf("reading %d came back as time %d, %q, %+v", n, sec.Time[i], sec.Columns[1].Text(i), scan.Series(sec.Series[i])), 0
-				}
+		case c <= r.deletes:
+			return fmt.Sprintf("%d readings of the deletion after commit %d came back", left, c)
+		case left != (to-from)*cutRows:
+			return fmt.Sprintf("the deletion after commit %d is there in part: %d readings are left", c, left)
+		}
+	}
+	for n := range found.commits * cutRows {
+		if !gone[n] && env[uint64(n)] != 1 {
+			return fmt.Sprintf("reading %d of env is there %d times", n, env[uint64(n)])
+		}
+	}
+	return ""
+}
+
+// countReadings counts the readings of a table by number, and looks at their values.
+func countReadings(ctx context.Context, s *embedded.Store, table string, count map[uint64]int) string {
+	scan, err := s.Scan(ctx, store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: table, From: math.MinInt64, To: math.MaxInt64})
+	if err != nil {
+		return "scan: " + err.Error()
+	}
+	defer scan.Close()
+	columns := []string{"n", "note"}
+	if table == "log" {
+		columns = columns[:1]
+	}
+	var sec telemetry.Section
+	for _, u := range scan.Units() {
+		if _, err := u.Read(&sec, columns, true); err != nil {
+			return "read: " + err.Error()
+		}
+		for i := range sec.Series {
+			n := sec.Columns[0].Bits[i]
+			count[n]++
+			if sec.Time[i] != cutTime(int(n)) {
+				return fmt.Sprintf("reading %d of %s came back as time %d", n, table, sec.Time[i])
+			}
+			if table == "log" {
+				continue
+			}
+			device := "d" + strconv.Itoa(int(n)%cutDevices)
+			if string(sec.Columns[1].Text(i)) != fmt.Sprintf("reading %d", n) || scan.Series(sec.Series[i]).Tags[0].Value != device {
+				return fmt.Sprintf("reading %d came back as %q, %+v", n, sec.Columns[1].Text(i), scan.Series(sec.Series[i]))
 			}
 		}
 	}
-	for n, c := range count {
-		if c != 1 || n >= cutCommits*cutRows {
-			return fmt.Sprintf("reading %d is stored %d times", n, c), 0
-		}
-	}
-	for n := range commits * cutRows {
-		if count[uint64(n)] == 0 {
-			return fmt.Sprintf("reading %d of %d reported ones is missing", n, commits*cutRows), 0
-		}
-	}
-	if len(count)%cutRows != 0 {
-		return fmt.Sprintf("%d readings: a commit is there in part", len(count)), 0
-	}
+	return ""
+}
+
+// checkRest compares quarantine and ledger with the commits.
+func checkRest(ctx context.Context, s *embedded.Store, commits int) string {
 	quarantined := 0
 	if err := s.Quarantined(ctx, telemetry.DefaultTenant, store.QuarantineFilter{}, func(*telemetry.Quarantined) bool {
 		quarantined++
 		return true
 	}); err != nil {
-		return "quarantine: " + err.Error(), 0
+		return "quarantine: " + err.Error()
 	}
 	_, ledger, err := s.OpenSession(ctx, "mqtt:test")
 	if err != nil {
-		return "ledger: " + err.Error(), 0
+		return "ledger: " + err.Error()
 	}
-	if whole := len(count) / cutRows; quarantined != whole || len(ledger) != whole {
-		return fmt.Sprintf("%d commits, but %d quarantine records and %d ledger entries", whole, quarantined, len(ledger)), 0
+	if quarantined != commits || len(ledger) != commits {
+		return fmt.Sprintf("%d commits, but %d quarantine records and %d ledger entries", commits, quarantined, len(ledger))
 	}
-	return "", len(count) / cutRows
+	return ""
 }
 
 func TestAStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) {
 	events, root := record(t, "store", false)
 	seed := cutSeed()
 	t.Logf("seed %d (WEIR_SEED=%d repeats it); %d events", seed, seed, len(events))
-	segments, syncs, last := 0, 0, 0
+	segments, syncs, last := 0, 0, reports{}
 	for i := range events {
 		switch {
 		case events[i].Kind == Sync:
 			syncs++
 		case events[i].Kind == Send:
-			last = int(binary.BigEndian.Uint32(events[i].Data))
+			last.take(events[i].Data)
 		case events[i].Kind == Unlink:
 			segments++
 		}
 	}
-	if last != cutCommits || syncs < cutCommits {
-		t.Fatalf("recorded %d reports and %d syncs, want %d and at least as many", last, syncs, cutCommits)
+	if last.commits != cutCommits || last.deletes == 0 || syncs < cutCommits {
+		t.Fatalf("recorded %+v and %d syncs, want %d commits and at least as many", last, syncs, cutCommits)
 	}
 	t.Logf("%d syncs, %d files removed", syncs, segments)
+	if segments < 8 {
+		t.Errorf("%d files were removed: hardly anything was merged", segments)
+	}
 	// Every position is cut once, with the kinds in turn; a longer run gives each
 	// position every kind, and other choices of Mixed.
 	disks := len(events)
@@ -180,10 +308,10 @@ func TestAStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) {
 		i := d % len(events)
 		cut := Cut((uint64(i+d/len(events)) + seed) % 3)
 		at := events[i].Start + 1
-		reported := 0
+		var reported reports
 		for j := range events {
 			if events[j].Kind == Send && events[j].Start < at {
-				reported = int(binary.BigEndian.Uint32(events[j].Data))
+				reported.take(events[j].Data)
 			}
 		}
 		dir, err := os.MkdirTemp("", "weir-cut-*")
@@ -202,7 +330,7 @@ func TestAStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) {
 			}
 		}
 		if problem != "" {
-			return fmt.Sprintf("disk %d, cut %v before line %d (event %d: %s), %d commits reported: %s", d, cut, at, i, summary(&events[i]), reported, problem)
+			return fmt.Sprintf("disk %d, cut %v before line %d (event %d: %s), reported %+v: %s", d, cut, at, i, summary(&events[i]), reported, problem)
 		}
 		return ""
 	})

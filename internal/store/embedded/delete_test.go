@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
+	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
 // deletes is a store with two tables and a model of what they hold: "mix" has two
@@ -242,7 +244,7 @@ func (d *deletes) step() {
 // compactions, merges and restarts, over rows of two versions of a table, and
 // compares with a model after each step.
 func TestDeletedRowsAreGoneAndStayGone(t *testing.T) {
-	rng, rounds := seeded(t), 6
+	rng, rounds := testkit.Random(t), 6
 	if os.Getenv("WEIR_SOAK") != "" {
 		rounds = 400
 	}
@@ -275,13 +277,20 @@ func TestDeletedRowsAreGoneAndStayGone(t *testing.T) {
 		if st := d.s.Stats(); st.DeletedKept != 0 || d.s.deletionBytes.Load() != 0 {
 			t.Fatalf("%d deleted rows are still on the disk, %d bytes in memory", st.DeletedKept, d.s.deletionBytes.Load())
 		}
+		err := d.s.w.query("SELECT id FROM deletions", func(row []driver.Value) error {
+			t.Errorf("segment %d is gone, and the list of its deleted rows is not", row[0])
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		d.open()
 		d.check("an hour later, opened again")
 	}
 }
 
 func TestADeletedReadingThatIsDeliveredAgainStaysDeletedForAnHour(t *testing.T) {
-	d := newDeletes(t, seeded(t))
+	d := newDeletes(t, testkit.Random(t))
 	d.putMix(0, 1, 100, 7)
 	d.deleteWhere("mix", func(int64, float64) bool { return true })
 	for range 2 {
@@ -306,7 +315,7 @@ func TestADeletedReadingThatIsDeliveredAgainStaysDeletedForAnHour(t *testing.T) 
 }
 
 func TestADamagedListOfDeletedRowsDoesNotBringThemBack(t *testing.T) {
-	d := newDeletes(t, seeded(t))
+	d := newDeletes(t, testkit.Random(t))
 	for i := range 20 {
 		d.putMix(0, 1, int64(i), 7)
 	}
@@ -339,7 +348,7 @@ func TestADamagedListOfDeletedRowsDoesNotBringThemBack(t *testing.T) {
 }
 
 func TestADeleteThatFailsDeletesNothing(t *testing.T) {
-	d := newDeletes(t, seeded(t))
+	d := newDeletes(t, testkit.Random(t))
 	for i := range 200 {
 		d.putMix(0, 1, int64(i), 7)
 	}
@@ -361,7 +370,7 @@ func TestADeleteThatFailsDeletesNothing(t *testing.T) {
 }
 
 func TestRunsOfRows(t *testing.T) {
-	rng := seeded(t)
+	rng := testkit.Random(t)
 	for range 200 {
 		n := uint32(1 + rng.IntN(300))
 		gone := map[uint32]bool{}

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 	for name, child := range map[string]func(dir string) error{
 		"WEIR_TEST_KILL_DIR":    killedChild,
 		"WEIR_TEST_UPGRADE_DIR": upgradingChild,
+		"WEIR_TEST_DELETE_DIR":  deletingChild,
 	} {
 		if dir := os.Getenv(name); dir != "" {
 			if err := child(dir); err != nil {

@@ -41,9 +41,9 @@ func (s *Store) mergeOne(ctx context.Context, tn *tenant, all bool) (bool, error
 	if done, err := s.applyDeletions(ctx, tn, all); done || err != nil {
 		return done, err
 	}
-	segs := s.pickMerge(tn)
+	segs := s.pickMerge(tn, all)
 	if segs == nil {
-		return s.mergePacks(ctx, tn)
+		return s.mergePacks(ctx, tn, all)
 	}
 	// The merged segment has the newest arrival of its sources, so what older
 	// ones hold of overwritten rows must go now.
@@ -71,13 +71,14 @@ func (s *Store) pendingReplaced(tn *tenant) (keys map[rowKey]int64, holders []*s
 	return keys, holders
 }
 
-// pickMerge returns segments to merge, in the order of arrival, or nil.
-func (s *Store) pickMerge(tn *tenant) []*segment {
+// pickMerge returns segments to merge, in the order of arrival, or nil. now does not
+// wait for a quiet moment.
+func (s *Store) pickMerge(tn *tenant, now bool) []*segment {
 	s.mu.Lock()
 	all := tn.segs
 	s.mu.Unlock()
 	most := 0
-	if s.isBusy(tn) {
+	if !now && s.isBusy(tn) {
 		most = busySegments
 	}
 	var best []*segment

@@ -72,19 +72,19 @@ func (s *Store) pickPacks(packs []*livePack, fanIn int) []*livePack {
 
 // packFanIn is how many packs are merged at once. While readings come as fast as
 // memory allows more of them wait, because a wider merge writes each row less often.
-func (s *Store) packFanIn(tn *tenant) int {
-	if s.isBusy(tn) {
+func (s *Store) packFanIn(tn *tenant, now bool) int {
+	if !now && s.isBusy(tn) {
 		return max(s.opt.MergeFanIn, maxFanIn)
 	}
 	return s.opt.MergeFanIn
 }
 
 // mergePacks merges packs that are due; compactMu is held.
-func (s *Store) mergePacks(ctx context.Context, tn *tenant) (bool, error) {
+func (s *Store) mergePacks(ctx context.Context, tn *tenant, now bool) (bool, error) {
 	s.mu.Lock()
 	all := tn.segs
 	s.mu.Unlock()
-	picked := s.pickPacks(s.packsOf(all), s.packFanIn(tn))
+	picked := s.pickPacks(s.packsOf(all), s.packFanIn(tn, now))
 	if picked == nil {
 		return false, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
+	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
 // copyOf copies the store of a format from testdata and returns the copy and
@@ -276,28 +277,17 @@ func killUpgrade(t *testing.T, dir string, rng *rand.Rand, env ...string) bool {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(append(os.Environ(), "WEIR_TEST_UPGRADE_DIR="+dir), env...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	lines, ended := testkit.KilledAtRandom(t, rng, cmd, 1, 12*time.Millisecond)
+	if len(lines) == 0 || lines[0] != "begin" {
+		t.Fatalf("the child said %q", lines)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	first := make([]byte, 6)
-	if _, err := out.Read(first); err != nil || string(first) != "begin\n" {
-		t.Fatalf("the child said %q, %v", first, err)
-	}
-	time.Sleep(time.Duration(rng.IntN(12_000)) * time.Microsecond) // the moment is random; nothing waits for it
-	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Fatal(err)
-	}
-	return cmd.Wait() == nil
+	return ended
 }
 
 // TestAnUpgradeThatIsKilledGoesOn kills an upgrade at random moments until one
 // comes to its end: no step is half done, none is done twice.
 func TestAnUpgradeThatIsKilledGoesOn(t *testing.T) {
-	rng, rounds := seeded(t), 4
+	rng, rounds := testkit.Random(t), 4
 	if os.Getenv("WEIR_SOAK") != "" {
 		rounds = 200
 	}
@@ -336,7 +326,7 @@ func TestAnUpgradeThatIsKilledGoesOn(t *testing.T) {
 // TestARealUpgradeThatIsKilledGoesOn does the same with the steps of this program
 // from every format that it knows.
 func TestARealUpgradeThatIsKilledGoesOn(t *testing.T) {
-	rng, rounds := seeded(t), 2
+	rng, rounds := testkit.Random(t), 2
 	if os.Getenv("WEIR_SOAK") != "" {
 		rounds = 100
 	}
@@ -355,22 +345,6 @@ func TestARealUpgradeThatIsKilledGoesOn(t *testing.T) {
 			}
 		}
 	}
-}
-
-// seeded is a source of random numbers whose seed stands in the log; WEIR_SEED
-// gives one.
-func seeded(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if v := os.Getenv("WEIR_SEED"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
-	t.Logf("WEIR_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // TestAStepThatFailsLeavesTheFormatBefore: what it changed in the catalog is gone.
