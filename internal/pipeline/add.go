@@ -104,6 +104,9 @@ func (s *session) process(m *telemetry.Message) (w waiting, needed bool) {
 		s.counts.dropped.add(DroppedEmpty, 1)
 		return waiting{}, false
 	}
+	if at, late := p.tooLate(rows, l.ages); late {
+		return s.reject(m, p, p.lateRejection(at, l.ages))
+	}
 	// All series first: a message is stored as a whole or not at all.
 	l.refs = l.refs[:0]
 	for i := range rows {

@@ -29,6 +29,7 @@ type lane struct {
 	seq     uint64
 	dirty   bool  // the commit loop was told of the current batch
 	urged   bool  // and that it is large
+	ages    int64 // the time from which ages count in this burst; 0: none
 	room    int64 // taken from the budget and not used
 	added   uint64
 

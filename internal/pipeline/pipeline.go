@@ -97,6 +97,18 @@ func (p *Pipeline) SetSchemas(set *schema.Set) {
 	p.schemas.Store(newSchemas(set))
 }
 
+// ages returns the time from which ages count, or 0 where no schema asks for a
+// retention or the store does not know the time.
+func (p *Pipeline) ages(state *schemas) int64 {
+	if !state.ages {
+		return 0
+	}
+	if k, ok := p.store.(store.Keeper); ok {
+		return k.RetentionTime()
+	}
+	return 0
+}
+
 // Clock is what sources stamp Message.Received with.
 func (p *Pipeline) Clock() *Clock { return p.cfg.Clock }
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/schema"
@@ -12,6 +13,7 @@ type schemas struct {
 	set    *schema.Set
 	plans  []*plan
 	byPlan map[*schema.Plan]*plan
+	ages   bool // some table has a retention
 }
 
 // plan is what the pipeline asks of a schema plan for every message.
@@ -29,6 +31,7 @@ type plan struct {
 	drop        bool // on_invalid: drop
 	retained    schema.RetainedPolicy
 	expectEvery time.Duration
+	retention   time.Duration // of the table, 0 for ever
 }
 
 func newSchemas(set *schema.Set) *schemas {
@@ -56,7 +59,48 @@ func newSchemas(set *schema.Set) *schemas {
 		s.plans = append(s.plans, p)
 		s.byPlan[sp] = p
 	}
+	s.setRetention()
 	return s
+}
+
+// setRetention gives the plans of a table the retention that its newest version
+// asks for: it is the table's.
+func (s *schemas) setRetention() {
+	newest := map[string]*plan{}
+	for _, p := range s.plans {
+		if o := newest[p.table.Name]; o == nil || o.Version() < p.Version() {
+			newest[p.table.Name] = p
+		}
+	}
+	for _, p := range s.plans {
+		p.retention = newest[p.table.Name].Retention()
+		s.ages = s.ages || p.retention > 0
+	}
+}
+
+// tooLate returns the time of a reading that is older than the retention, at a time
+// from which ages count; 0 is no such time. A reading without a time of its own is
+// as old as its message.
+func (p *plan) tooLate(rows []schema.Row, now int64) (at int64, late bool) {
+	if p.retention == 0 || now == 0 {
+		return 0, false
+	}
+	cut := now - int64(p.retention)
+	for i := range rows {
+		if rows[i].HasTime && rows[i].Time < cut {
+			return rows[i].Time, true
+		}
+	}
+	return 0, false
+}
+
+// lateRejection says how late a reading is.
+func (p *plan) lateRejection(at, now int64) rejection {
+	return rejection{
+		reason: telemetry.ReasonTooLate, offset: -1,
+		detail: fmt.Sprintf("the reading of %s is older than the retention of %s, by %s",
+			stamp(at), p.retention, time.Duration(now-int64(p.retention)-at).Round(time.Second)),
+	}
 }
 
 // route is a schema route with what the pipeline asks of it.

@@ -182,6 +182,7 @@ type replayer struct {
 	checker *schema.Checker
 	routes  map[*schema.Route]*route
 	tags    [][]byte
+	ages    int64 // the time from which ages count
 }
 
 // job gathers what is valid of a page, oldest first.
@@ -189,6 +190,7 @@ func (r *replayer) job(page []telemetry.Quarantined) *replayJob {
 	b := &batch{}
 	b.adopt(r.state)
 	b.since = r.p.now()
+	r.ages = r.p.ages(r.state)
 	for _, q := range slices.Backward(page) {
 		r.add(b, &q)
 	}
@@ -203,7 +205,7 @@ func (r *replayer) add(b *batch, q *telemetry.Quarantined) {
 			return
 		}
 		ref, err := r.p.store.Series(r.p.cfg.Tenant, p.table, []byte(q.Topic), tags)
-		if err != nil {
+		if _, late := p.tooLate([]schema.Row{row}, r.ages); err != nil || late {
 			return
 		}
 		r.append(b, q, p, []schema.Row{row}, []telemetry.SeriesRef{ref})
@@ -225,6 +227,9 @@ func (r *replayer) add(b *batch, q *telemetry.Quarantined) {
 		return
 	}
 	p := r.routes[sr].plan(sp)
+	if _, late := p.tooLate(rows, r.ages); late {
+		return
+	}
 	var refs []telemetry.SeriesRef
 	for i := range rows {
 		r.tags, _ = p.Captures(topic, r.tags[:0])

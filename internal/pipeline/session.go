@@ -143,6 +143,7 @@ func (s *session) Begin(ctx context.Context) error {
 	l.room = s.p.quantum
 	l.topics.tidy()
 	l.adopt(state)
+	l.ages = s.p.ages(state)
 	s.burst = true
 	return nil
 }
