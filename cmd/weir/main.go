@@ -28,6 +28,7 @@ type cli struct {
 	Query      queryCmd      `cmd:"" help:"Ask SQL of the readings."`
 	Schema     schemaCmd     `cmd:"" help:"Check, propose, accept and list schema documents."`
 	Quarantine quarantineCmd `cmd:"" help:"Look at messages that could not become readings, and try them again."`
+	Retention  retentionCmd  `cmd:"" help:"Say what is kept for how long, and whether the clock is believed."`
 	Delete     deleteCmd     `cmd:"" help:"Delete the readings of a table for which a condition is true."`
 	Upgrade    upgradeCmd    `cmd:"" help:"Bring the data directory to this program's format; a start of the node does it too."`
 	Backup     backupCmd     `cmd:"" help:"Write a snapshot into a backup directory, while the node runs."`

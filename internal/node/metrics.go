@@ -206,6 +206,16 @@ func (n *Node) collectStore(e emitter) {
 	e.count("weir_store_written_bytes_total", written, float64(s.MergedBytes), "what", "merges")
 	e.gauge("weir_store_merge_debt_bytes", "Bytes of segments that merges are due to rewrite.", float64(s.MergeDebtBytes))
 	e.gauge("weir_store_write_amplification", "Bytes that the store wrote, to the log, at checkpoints, in compactions and merges, for each byte that was committed.", s.WriteAmplification())
+	e.count("weir_store_written_bytes_total", written, float64(s.RollupBytes), "what", "rollups")
+	e.gauge("weir_rollup_segments", "Segments of rollups.", float64(s.Rollups))
+	e.gauge("weir_rollup_bytes", "Their size.", float64(s.RollupSize))
+	e.count("weir_rollups_made_total", "Rollups that were made, those that were made anew included.", float64(s.RollupsMade))
+	e.gauge("weir_rollup_debt_partitions", "Days of tables whose rollups are to be made; readings answer for them.", float64(s.RollupDebt))
+	e.count("weir_retention_deleted_rows_total", "Readings that were deleted by age.", float64(s.RetiredRows))
+	e.count("weir_retention_deleted_bytes_total", "What their segments took.", float64(s.RetiredBytes))
+	e.count("weir_retention_deleted_rollups_total", "Rollups that were deleted by age.", float64(s.RetiredRollups))
+	e.gauge("weir_retention_time_seconds", "The time from which ages count, since 1970; 0 while none is known.", float64(s.RetentionTimeNS)/1e9)
+	e.gauge("weir_retention_clock_ahead_seconds", "How far the wall clock is ahead of that time, where it is not believed: retention is paused.", s.RetentionAhead.Seconds())
 	if s.Rows > 0 {
 		perReading := float64(s.FrameBytes+s.SegmentBytes+s.MergedBytes) / float64(s.Rows)
 		if total, ok := processWritten(); ok {

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/source/broker"
 	"github.com/weir-telemetry/weir/internal/source/mqtt"
+	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -58,7 +59,7 @@ type Node struct {
 
 	// following guards how sources and pipeline follow the registry.
 	following sync.Mutex
-	warned    map[goodVersion]bool
+	policies  map[string]store.Policy // by table; guarded by following
 
 	// The ways in are all made before the first of them serves, and read only
 	// after that.
@@ -302,7 +303,7 @@ func (n *Node) schemasChanged() {
 	}
 	set, problems := n.registry.Current(), n.registry.Problems()
 	n.pipeline.SetSchemas(set)
-	n.warnOfUnread(set)
+	n.setPolicies(set)
 	for i, s := range n.sources {
 		if len(n.cfg.Sources[i].MQTT.Topics) > 0 {
 			continue
@@ -312,22 +313,6 @@ func (n *Node) schemasChanged() {
 		if err := s.SetTopics(set.Filters(), len(problems) > 0); err != nil {
 			n.log.Error("the topics of a source do not follow the schemas", "source", s.Name(), "error", err)
 		}
-	}
-}
-
-// warnOfUnread warns, once for each version, of what a document asks for and this
-// build does not do yet.
-func (n *Node) warnOfUnread(set *schema.Set) {
-	for _, p := range set.Plans() {
-		v := goodVersion{p.Name(), p.Version()}
-		if p.Retention() == 0 && len(p.Rollups()) == 0 || n.warned[v] {
-			continue
-		}
-		if n.warned == nil {
-			n.warned = map[goodVersion]bool{}
-		}
-		n.warned[v] = true
-		n.log.Warn("retention and rollups have no effect in this version: nothing is deleted, and no aggregates are kept", "schema", p.Name(), "version", p.Version(), "file", p.File())
 	}
 }
 

@@ -75,6 +75,9 @@ func (n *Node) storeReasons(add func(format string, args ...any)) {
 	if s.Damaged > 0 {
 		add("damaged data was met %d times; the log names the files", s.Damaged)
 	}
+	if s.RetentionAhead > 0 {
+		add("the wall clock is %s ahead of the time that retention knows and not believed: hardly anything is deleted by age; if it is right, run weir retention confirm", s.RetentionAhead.Round(time.Minute))
+	}
 	if free, ok := freeBytes(n.cfg.DataDir); ok && free < warnFree {
 		add("only %d MB are free where data_dir lies", free>>20)
 	}

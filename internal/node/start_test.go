@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -165,27 +164,5 @@ func TestAWallClockThatJumpsDoesNotMoveTheTimeOfReceipt(t *testing.T) {
 		if _, metrics := page(t, n.webHandler(nil), "/metrics", "", ""); !strings.Contains(metrics, "weir_clock_jumps_total 2") {
 			t.Errorf("%s does not count two jumps, but %d", name, n.pipeline.Clock().Jumps())
 		}
-	}
-}
-
-func TestWhatASchemaAsksForInVainIsWarnedOfOnce(t *testing.T) {
-	c := testConfig(t)
-	if err := os.MkdirAll(c.Schemas, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, more := range map[string]string{"a": "retention: 90d\n", "b": "rollups: [1m]\n", "c": ""} {
-		if err := os.WriteFile(filepath.Join(c.Schemas, name+".yaml"), append(document(name, 1, "number"), more...), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var said strings.Builder // the node's lines come one at a time
-	n, err := Open(t.Context(), c, Options{Logger: slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.schemasChanged()
-	stop(t, n)
-	if got := strings.Count(said.String(), "have no effect in this version"); got != 2 || !strings.Contains(said.String(), "schema=a") || !strings.Contains(said.String(), "schema=b") {
-		t.Errorf("%d warnings:\n%s", got, said.String())
 	}
 }

@@ -15,16 +15,19 @@ import (
 func (e *Env) withBackend(ctx context.Context, f func(control.Backend) error) error {
 	return e.either(ctx,
 		func(c *control.Client) error { return f(c) },
-		func() error {
-			n, err := node.Open(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version, Existing: true})
-			if err != nil {
-				return err
-			}
-			err = f(n)
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-			defer cancel()
-			return errors.Join(err, n.Stop(stop))
-		})
+		func() error { return e.withNode(ctx, func(n *node.Node) error { return f(n) }) })
+}
+
+// withNode runs f with the data directory opened by this process.
+func (e *Env) withNode(ctx context.Context, f func(*node.Node) error) error {
+	n, err := node.Open(ctx, e.Config, node.Options{Logger: e.quiet(), Version: e.Version, Existing: true})
+	if err != nil {
+		return err
+	}
+	err = f(n)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return errors.Join(err, n.Stop(stop))
 }
 
 // looker is what both a running node and a data directory that is only read offer.

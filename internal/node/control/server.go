@@ -70,6 +70,9 @@ func Handler(b Backend) *http.ServeMux {
 	if k, ok := b.(Keeper); ok {
 		handleKeeper(mux, k)
 	}
+	if a, ok := b.(Ages); ok {
+		handleAges(mux, a)
+	}
 	if k, ok := b.(Keys); ok {
 		handleKeys(mux, k)
 	}
