@@ -58,15 +58,18 @@ var timedQueries = []timedQuery{
 	},
 	{
 		"average by device", "select device, avg(temperature) from env group by device", 1000,
-		[]string{"at avg_over_time(env_temperature[ALL])"}, "SELECT mean(temperature) FROM env GROUP BY device",
+		[]string{"at avg_over_time(env_temperature[ALL])"},
+		"SELECT mean(temperature) FROM env GROUP BY device",
 	},
 	{
 		"latest of every device", "select device, time, temperature from env_latest", 1000,
-		[]string{"at last_over_time(env_temperature[ALL])"}, "SELECT last(temperature) FROM env GROUP BY device",
+		[]string{"at last_over_time(env_temperature[ALL])"},
+		"SELECT last(temperature) FROM env GROUP BY device",
 	},
 	{
 		"count", "select count(*) from env", 1,
-		[]string{"at sum(count_over_time(env_temperature[ALL]))"}, "SELECT count(temperature) FROM env",
+		[]string{"at sum(count_over_time(env_temperature[ALL]))"},
+		"SELECT count(temperature) FROM env",
 	},
 }
 

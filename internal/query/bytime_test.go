@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/query"
+	"github.com/weir-telemetry/weir/internal/store/embedded"
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // TestOrderByTime compares the order by columns with SQLite's, where the rows of
@@ -94,6 +96,73 @@ func TestExplainSaysWhatSegmentsDid(t *testing.T) {
 		if sql == "select max(status) from env" && got["bytes decoded"] == "0" {
 			t.Errorf("%s decoded nothing", sql)
 		}
+	}
+}
+
+// TestTheLatestOfEverySeriesLeavesOldSegmentsAlone asks after several compactions:
+// the newest segment has a row of every series but one, and only what may hold that
+// one is looked at besides.
+func TestTheLatestOfEverySeriesLeavesOldSegmentsAlone(t *testing.T) {
+	ctx := t.Context()
+	s, err := embedded.Open(ctx, embedded.Options{Dir: t.TempDir(), ManualCompaction: true, MergeFanIn: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	tab := &telemetry.Table{Name: "env", Version: 1, Tags: []string{"device"}, Columns: []telemetry.Column{{Name: "v", Type: telemetry.Int}}, Identity: telemetry.IdentityTimeValues, TimeInPayload: true}
+	if err := s.PutTable(ctx, telemetry.DefaultTenant, tab, []byte("env")); err != nil {
+		t.Fatal(err)
+	}
+	const devices, rounds = 300, 5
+	for round := range rounds {
+		var sec telemetry.Section
+		sec.Reset(tab)
+		for d := range devices {
+			if d == 77 && round == rounds-1 {
+				continue
+			}
+			name := deviceName(d)
+			ref, err := s.Series(telemetry.DefaultTenant, tab, []byte("t/"+name), [][]byte{[]byte(name)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 100 {
+				at := w1Start + int64(round*100+i)*1e9
+				sec.AppendRow(ref, at, at, []telemetry.Value{{Bits: uint64(round*1000 + i)}})
+			}
+		}
+		staged, err := s.Stage(ctx, &telemetry.Commit{Batches: []*telemetry.Batch{{Tenant: telemetry.DefaultTenant, Sections: []*telemetry.Section{&sec}}}})
+		if err == nil {
+			err = staged.Commit(ctx)
+		}
+		if err == nil {
+			err = s.Compact(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, err := query.New(s, query.Options{}).Query(ctx, telemetry.DefaultTenant, "select device, v from env_latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := rows.All()
+	if err != nil || len(got) != devices {
+		t.Fatal(len(got), err)
+	}
+	for _, r := range got {
+		want := int64((rounds-1)*1000 + 99)
+		if r[0].Text() == deviceName(77) {
+			want -= 1000
+		}
+		if r[1].Int() != want {
+			t.Errorf("the latest of %s is %d, want %d", r[0].Text(), r[1].Int(), want)
+		}
+	}
+	st := rows.Stats()
+	// The newest segment has four blocks; device 77 stands in one of the one before.
+	if st.Decoded != 5 || st.Skipped != 15 {
+		t.Errorf("%d units were decoded, %d skipped", st.Decoded, st.Skipped)
 	}
 }
 

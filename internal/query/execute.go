@@ -205,8 +205,9 @@ func (p *plan) matcher() func(string, []store.Tag) bool {
 
 // count notes what the scan left out.
 func (x *execution) count(scan store.Scan) {
-	x.units += len(scan.Units()) + scan.Skipped()
-	x.stats.skipped.Store(int64(scan.Skipped()))
+	// The latest rows were looked for before, and units left out then.
+	skipped := x.stats.skipped.Add(int64(scan.Skipped()))
+	x.units += len(scan.Units()) + int(skipped)
 	x.segments = scan.Segments()
 }
 

@@ -1,10 +1,12 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -81,28 +83,9 @@ func (s *latestScan) find(ctx context.Context, x *execution) error {
 		return err
 	}
 	defer x.grow(-n * 25) //nolint:errcheck // giving back cannot fail
-	units := s.Scan.Units()
-	var section telemetry.Section
-	for _, u := range units {
-		if err := ctx.Err(); err != nil {
-			return contextError(ctx)
-		}
-		if runs := u.Runs(); runs != nil {
-			for i := range runs {
-				if r := &runs[i]; r.Rows > 0 && u.Wanted(r.Series) {
-					best.offer(r.Series, r.MaxTime)
-				}
-			}
-			continue
-		}
-		if _, err := u.Read(&section, nil, false); err != nil {
-			return err
-		}
-		for i, ref := range section.Series {
-			if u.Wanted(ref) {
-				best.offer(ref, section.Time[i])
-			}
-		}
+	units, err := s.findTimes(ctx, best, x)
+	if err != nil {
+		return err
 	}
 	parts := make([]*latestUnit, len(units))
 	var next atomic.Int64
@@ -147,6 +130,72 @@ func (s *latestScan) find(ctx context.Context, x *execution) error {
 		u.(*latestUnit).dropBeaten()
 	}
 	return nil
+}
+
+// findTimes fills best with the newest time of each series, and returns the units
+// that may hold it. The newest units come first: of the others most are known to
+// hold nothing newer by their range of series alone, so that the cost does not
+// grow with what is stored.
+func (s *latestScan) findTimes(ctx context.Context, best *newest, x *execution) ([]store.Unit, error) {
+	units := s.Scan.Units()
+	order := make([]int, len(units))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(units[b].MaxTime(), units[a].MaxTime()) })
+	kept := order[:0]
+	var section telemetry.Section
+	for _, at := range order {
+		u := units[at]
+		if err := ctx.Err(); err != nil {
+			return nil, contextError(ctx)
+		}
+		if best.knows(u) {
+			x.stats.skipped.Add(1)
+			continue
+		}
+		kept = append(kept, at)
+		if runs := u.Runs(); runs != nil {
+			for i := range runs {
+				if r := &runs[i]; r.Rows > 0 && u.Wanted(r.Series) {
+					best.offer(r.Series, r.MaxTime)
+				}
+			}
+			continue
+		}
+		if _, err := u.Read(&section, nil, false); err != nil {
+			return nil, err
+		}
+		for i, ref := range section.Series {
+			if u.Wanted(ref) {
+				best.offer(ref, section.Time[i])
+			}
+		}
+	}
+	slices.Sort(kept) // of equal rows the one that stands last counts
+	out := make([]store.Unit, len(kept))
+	for i, at := range kept {
+		out[i] = units[at]
+	}
+	return out, nil
+}
+
+// knows reports whether all series that a unit may hold have newer rows than it.
+func (b *newest) knows(u store.Unit) bool {
+	r, ok := u.(store.Ranged)
+	if !ok {
+		return false
+	}
+	until := u.MaxTime()
+	least, greatest := r.SeriesRange()
+	for ref := least; ; ref++ {
+		if (!b.seen[ref] || b.time[ref] <= until) && u.Wanted(ref) {
+			return false
+		}
+		if ref == greatest {
+			return true
+		}
+	}
 }
 
 // readNewest copies the rows of a unit that are the newest of their series.

@@ -177,7 +177,9 @@ func (w *worker) unit(ctx context.Context, u store.Unit, emit func(*chunk, []int
 		return err
 	}
 	w.units++
-	w.run.stats.decoded.Add(1)
+	if _, lent := u.(*latestUnit); !lent {
+		w.run.stats.decoded.Add(1)
+	}
 	w.run.stats.bytes.Add(n)
 	sorted := runs != nil
 	if sorted {

@@ -197,6 +197,12 @@ type Unit interface {
 	Read(dst *telemetry.Section, columns []string, received bool) (int64, error)
 }
 
+// Ranged is a Unit that knows the least and greatest series of its rows without
+// reading anything.
+type Ranged interface {
+	SeriesRange() (least, greatest telemetry.SeriesRef)
+}
+
 // Run is consecutive rows of one series in a unit, ascending in time.
 type Run struct {
 	Series           telemetry.SeriesRef

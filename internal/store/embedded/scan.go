@@ -355,6 +355,10 @@ func (sc *scan) addSegment(g *segment) {
 	}
 	for i := first; i < len(blocks); i++ {
 		b := &blocks[i]
+		if sc.wanted != nil && b.MinSeries > sc.hi {
+			sc.skipped += len(blocks) - i // blocks ascend by series
+			break
+		}
 		from := row
 		row += uint32(b.Rows)
 		if !sc.inTime(b.MinTime, b.MaxTime) || !sc.anyWanted(b.MinSeries, b.MaxSeries) || !sc.inRanges(g, seg, i) {
