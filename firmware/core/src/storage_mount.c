@@ -164,9 +164,9 @@ static int chain(struct weir_storage *s) {
     return WEIR_BUSY;
   }
   uint32_t n = g->blocks / s->cluster_sectors, at = g->start + s->walked;
-  int r = weir_card_load(s, s->fat + at / 128);
-  if (r == WEIR_BUSY || r == WEIR_E_GONE) return r;
-  bool whole = r == WEIR_OK;
+  int r = load(s, s->fat + at / 128); /* an error of the card says nothing about the chain */
+  if (r != WEIR_OK) return r;
+  bool whole = true;
   while (whole && s->walked < n) {
     uint32_t next = weir_fat_next(s->config.buffers[0], at++);
     s->walked++;
@@ -174,10 +174,12 @@ static int chain(struct weir_storage *s) {
     if (at % 128 == 0) break;
   }
   if (whole && s->walked < n) return WEIR_BUSY;
+  uint32_t first = cluster_sector(s, g->start);
   if (whole) {
-    g->start = cluster_sector(s, g->start);
+    g->start = first;
   } else {
     skip(s, s->slot, WEIR_SKIP_CHAIN);
+    g->serial = first; /* its serial, which stands there, must not be given again */
   }
   s->walked = 0;
   if (++s->slot == WEIR_STORAGE_SEGMENTS) serials(s);
@@ -187,13 +189,21 @@ static int chain(struct weir_storage *s) {
 /* A copy of another segment, as when a person copied one file over another, holds nothing of its own. */
 static void take_serial(struct weir_storage *s, uint8_t slot, uint32_t serial) {
   for (unsigned i = 0; i < WEIR_STORAGE_SEGMENTS; i++) {
-    if (s->segments[i].serial == serial) return;
+    if (s->segments[i].start && s->segments[i].serial == serial) return;
   }
   s->segments[slot].serial = serial;
-  if (serial > s->serial) {
-    s->serial = serial;
-    s->head = slot;
+  if (serial > s->serial) s->serial = serial;
+  if (s->head == WEIR_NO_SLOT || serial > s->segments[s->head].serial) s->head = slot;
+}
+
+/* The serial in the loaded sector, if it is block `index` of a segment of this card; else 0. */
+static uint32_t loaded_serial(const struct weir_storage *s, uint32_t index) {
+  struct weir_frame_head h;
+  if (weir_frame_open(s->config.buffers[0], &h) != WEIR_OK || h.card_id != s->card_id || h.index != index ||
+      h.serial == UINT32_MAX) {
+    return 0;
   }
+  return h.serial;
 }
 
 static void bisect(struct weir_storage *s) {
@@ -208,13 +218,16 @@ static void bisect(struct weir_storage *s) {
  */
 static int serial(struct weir_storage *s) {
   struct weir_segment *g = &s->segments[s->slot];
-  if (g->start) {
-    int r = weir_card_load(s, g->start + s->probe);
+  uint32_t first = g->start ? g->start : g->serial; /* of a skipped one; else 0 */
+  if (first) {
+    int r = weir_card_load(s, first + s->probe);
     if (r == WEIR_BUSY || r == WEIR_E_GONE) return r;
-    struct weir_frame_head h;
-    if (r == WEIR_OK && weir_frame_open(s->config.buffers[0], &h) == WEIR_OK && h.card_id == s->card_id &&
-        h.index == s->probe && h.serial != 0 && h.serial != UINT32_MAX) {
-      take_serial(s, s->slot, h.serial);
+    uint32_t is = r == WEIR_OK ? loaded_serial(s, s->probe) : 0;
+    if (!g->start) {
+      g->serial = 0;
+      if (is > s->serial) s->serial = is;
+    } else if (is) {
+      take_serial(s, s->slot, is);
     } else {
       s->probe = s->probe ? s->probe * 2 : 1;
       if (s->probe < g->blocks && s->probe <= 64) return WEIR_BUSY;
