@@ -35,6 +35,7 @@ type cli struct {
 	Restore    restoreCmd    `cmd:"" help:"Write a snapshot of a backup to a new place."`
 	Verify     verifyCmd     `cmd:"" help:"Read everything that is stored, or in a backup, and report what is damaged."`
 	Import     importCmd     `cmd:"" help:"Bring readings from files into the store."`
+	Card       cardCmd       `cmd:"" help:"Prepare cards for recorders."`
 	Key        keyCmd        `cmd:"" help:"Make, change, list and destroy the keys of encryption."`
 	Bench      benchCmd      `cmd:"" help:"Measure: ingest, acknowledgement, memory, queries."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for trouble: configuration, disk, clock, brokers."`

@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/transfer":        {"internal/telemetry", "internal/store", "internal/schema"},
 	"internal/demo":            {"internal/telemetry", "internal/source/wire"},
 	"internal/device":          {"internal/telemetry", "internal/schema"},
+	"internal/card":            {"internal/telemetry"},
 	"internal/testkit":         {},
 	"internal/house":           {},
 	"internal/powercut":        {},
