@@ -14,28 +14,9 @@ import (
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
-// smallDisk mounts a tmpfs of that many megabytes.
-func smallDisk(t *testing.T, megabytes int) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", megabytes))
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		testkit.Missing(t, "the right to mount a tmpfs", "run the tests as root")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 func TestAFullDiskHoldsTheStreamUntilThereIsRoom(t *testing.T) {
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
-	disk := smallDisk(t, 24)
+	disk := testkit.SmallDisk(t, 24)
 	p.data = filepath.Join(disk, "data")
 	r := p.serve()
 	ballast := filepath.Join(disk, "ballast")
@@ -136,7 +117,7 @@ func fill(t *testing.T, path string) {
 
 func TestANodeThatCannotCommitStillEndsInTimeAndLosesNothing(t *testing.T) {
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
-	disk := smallDisk(t, 24)
+	disk := testkit.SmallDisk(t, 24)
 	p.data = filepath.Join(disk, "data")
 	address := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	r := p.serve("--set", "broker.listen="+address, "--set", "node.drain_timeout=2s")

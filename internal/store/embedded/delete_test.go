@@ -411,3 +411,23 @@ func TestRunsOfRows(t *testing.T) {
 		}
 	}
 }
+
+// thirdOf selects every third reading of a table, by its first column.
+func thirdOf(table string) store.DeleteRequest {
+	return store.DeleteRequest{
+		ScanRequest: store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: table, From: minTime, To: maxTime},
+		Select: func(_ context.Context, sc store.Scan, u store.Unit, yield func([]int32) error) error {
+			var sec telemetry.Section
+			if _, err := u.Read(&sec, []string{sc.Columns()[0].Name}, false); err != nil {
+				return err
+			}
+			var rows []int32
+			for i := range sec.Time {
+				if int64(sec.Columns[0].Float(i))%3 == 0 {
+					rows = append(rows, int32(i))
+				}
+			}
+			return yield(rows)
+		},
+	}
+}

@@ -251,5 +251,8 @@ func (s *steadyFile) Write(p []byte) (int, error) {
 		startWriting(s.f, s.out, s.size-s.out)
 		s.out = s.size
 	}
+	if err != nil {
+		err = telemetry.Errorf(telemetry.CodeUnavailable, "write segment", "%w", err)
+	}
 	return n, err
 }
