@@ -50,10 +50,12 @@ static void print_stats(void) {
   console_field("batches", s->batches);
   console_field("sent", s->sent);
   console_field("held", s->held);
+  console_field("dropped", s->dropped_oldest + s->dropped_newest);
   console_field("storage_errors", s->storage_errors);
   console_field("ring_peak", s->ring_peak);
   console_field("polls", s->polls);
   console_field("idle_polls", s->idle_polls);
+  console_field("uptime_ms", (uint32_t)(clock_uptime_us(NULL) / 1000u));
   console_field("wakeups", clock_wakeups);
   console_field("stack_used", board_stack_used());
   console_field("stack", board_stack_size());
