@@ -21,7 +21,7 @@ run: build ## a node with a simulated fleet; prints what to try next
 deps: ## installs what the tests need (Debian packages; root)
 	scripts/install-test-deps
 
-test: deps check build build-all unit race ## everything; what .ci/run calls
+test: deps check build build-all firmware firmware-test unit race ## everything; what .ci/run calls
 
 unit:
 	scripts/go-test unit -timeout 15m ./...
