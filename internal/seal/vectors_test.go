@@ -5,6 +5,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -109,4 +110,17 @@ func secretOf(b []byte) *secret {
 	s := newSecret()
 	copy(s.bytes(), b)
 	return s
+}
+
+func BenchmarkSeal(b *testing.B) {
+	k := newKey(&entry{key: newSecret()})
+	for _, size := range []int{64, 1 << 10, 46 << 10, 1 << 20} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			plain, dst := make([]byte, size), make([]byte, 0, size+Overhead)
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				dst = k.Seal(dst[:0], plain, nil)
+			}
+		})
+	}
 }

@@ -31,7 +31,7 @@ func (l *Loaded) filesOf(v reflect.Value, path string, out *[]NamedFile) {
 			}
 		case f.typ.Kind() == reflect.Struct && !isScalar(f.typ):
 			l.filesOf(fv, p, out)
-		case f.kind == "file" && fv.String() != "":
+		case (f.kind == "file" || f.kind == "keyfile") && fv.String() != "":
 			*out = append(*out, NamedFile{Key: p, Path: fv.String(), Line: l.LineOf(p), Secret: isKey(p)})
 		}
 	}

@@ -82,7 +82,8 @@ func (l *Loaded) validateEncryption(add func(path, message, hint string)) {
 		add("encryption.enabled", fmt.Sprintf("store.driver %s must see plain rows", l.Store.Driver), "use the embedded store, or encrypt the disk of the database")
 	}
 	if e.Enabled && e.KeyFile != "" && inside(e.KeyFile, l.DataDir) {
-		add("encryption.key_file", "lies inside data_dir, so whoever has the data has the key", "keep it somewhere else")
+		// A backup with keys is restored to such a place.
+		l.Warnings = append(l.Warnings, "encryption.key_file lies inside data_dir: whoever gets hold of the data has the key with it")
 	}
 }
 
