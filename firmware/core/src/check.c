@@ -8,12 +8,12 @@
 #include <string.h>
 
 enum state {
-  S_VALUE,       /* a value */
-  S_FIRST_VALUE, /* a value, or the end of the list */
-  S_NAME,        /* a name */
-  S_FIRST_NAME,  /* a name, or the end of the object */
+  S_VALUE,              /* a value */
+  S_FIRST_VALUE,        /* a value, or the end of the list */
+  S_NAME = CHECK_NAME,  /* a name */
+  S_FIRST_NAME,         /* a name, or the end of the object */
   S_COLON,
-  S_AFTER, /* a comma, or the end of the list or object */
+  S_AFTER = CHECK_AFTER, /* a comma, or the end of the list or object */
   S_END,   /* space until the payload ends */
   S_NAME_TEXT,
   S_STRING_TEXT,
@@ -177,7 +177,7 @@ static uint64_t name_hash(const struct weir_check *c) {
 
 static bool is_name(const struct weir_check *c, const uint8_t *entry) {
   const uint8_t *text = c->plan + read16(entry);
-  return text[0] == c->text_size && memcmp(text + 1, c->text, text[0]) == 0;
+  return text[0] == c->text_size && same_bytes(text + 1, c->text, text[0]);
 }
 
 /* A name that the plan does not know. */
@@ -210,7 +210,7 @@ static void name_done(struct weir_check *c) {
     }
   }
   if (i == count) {
-    unknown_name(c, l, o[1] != 0);
+    unknown_name(c, l, (o[1] & OBJECT_REFUSES) != 0);
     return;
   }
   if (l->seen >> i & 1) {
@@ -703,6 +703,12 @@ void weir_check_feed(struct weir_check *check, const void *bytes, uint32_t size)
       case S_NUMBER_POWER: taken = number_bytes(c, p + i, size - i); break;
       case S_WORD: word_byte(c, p[i]); break;
       case S_BARE_TEXT: taken = text_bytes(c, p + i, size - i); break;
+      case S_NAME:
+      case S_FIRST_NAME:
+        taken = p[i] == '"' ? check_quick(c, p + i, size - i) : 0;
+        if (taken > 0) break;
+        taken = 1;
+        /* fall through */
       default: byte_between(c, p[i]);
     }
     i += taken;

@@ -19,32 +19,43 @@ static uint64_t zigzag(int64_t v) { return (uint64_t)v << 1 ^ (uint64_t)(v < 0 ?
 
 /* The number of a character of a capture; SYMBOLS where it has none. */
 static uint32_t symbol(uint8_t ch) {
-  if (ch >= 'a' && ch <= 'z') return ch - 'a' + 12u;
-  if (ch >= '0' && ch <= '9') return ch - '0' + 2u;
+  if ((uint8_t)(ch - '0') <= 9) return ch - '0' + 2u;
+  if ((uint8_t)(ch - 'a') <= 25) return ch - 'a' + 12u;
   if (ch == '-') return 38;
   return ch == '_' ? 39u : SYMBOLS;
 }
 
-/* Captures as groups of three characters in 16 bits; 0 where a character has no number. */
+/* Symbols on their way into groups. */
+struct packer {
+  uint8_t *out;
+  uint32_t group;
+  uint32_t filled;
+};
+
+static inline void pack(struct packer *k, uint32_t s) {
+  k->group = k->group * SYMBOLS + s;
+  if (++k->filled < 3) return;
+  *k->out++ = (uint8_t)k->group;
+  *k->out++ = (uint8_t)(k->group >> 8);
+  k->group = k->filled = 0;
+}
+
+/* Captures as groups of three characters; 0 where a character has no number. */
 static uint32_t put_symbols(uint8_t *out, const struct weir_captures *captures) {
-  uint32_t n = 0, group = 0, filled = 0, i = 0, j = 0;
-  for (;;) {
-    uint32_t s = 0; /* the end, and what fills up the last group */
-    if (i < captures->count) {
-      if (j < captures->values[i].size) {
-        s = symbol((uint8_t)captures->topic[captures->values[i].at + j++]);
-      } else if (j = 0, ++i < captures->count) {
-        s = 1;
-      }
+  struct packer k = {out, 0, 0};
+  for (uint32_t i = 0; i < captures->count; i++) {
+    const char *text = captures->topic + captures->values[i].at, *end = text + captures->values[i].size;
+    if (i > 0) pack(&k, 1);
+    while (text < end) {
+      uint32_t s = symbol((uint8_t)*text++);
+      if (s == SYMBOLS) return 0;
+      pack(&k, s);
     }
-    if (s == SYMBOLS) return 0;
-    group = group * SYMBOLS + s;
-    if (++filled < 3) continue;
-    out[n++] = (uint8_t)group;
-    out[n++] = (uint8_t)(group >> 8);
-    if (i == captures->count) return n;
-    group = filled = 0;
   }
+  do {
+    pack(&k, 0); /* the end, and what fills up the last group */
+  } while (k.filled > 0);
+  return (uint32_t)(k.out - out);
 }
 
 void body_begin(struct weir_check *c, const struct weir_captures *captures) {
@@ -87,11 +98,14 @@ static uint8_t *body_room(struct weir_check *c, uint32_t field, uint32_t n) {
 }
 
 static void body_put(struct weir_check *c, uint32_t field, const uint8_t *bytes, uint32_t n) {
-  memcpy(body_room(c, field, n), bytes, n);
+  uint8_t *to = body_room(c, field, n);
+  for (uint32_t i = 0; i < n; i++) to[i] = bytes[i];
 }
 
 void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d) {
-  uint8_t out[16];
+  uint8_t room[16];
+  bool in_order = c->present >> field == 0;
+  uint8_t *out = in_order ? c->body + c->size : room; /* which has room for the longest that a field may have */
   bool plain = d->exponent <= 0 && d->exponent >= -6;
   uint64_t m = d->mantissa;
   uint32_t n = 1;
@@ -109,7 +123,13 @@ void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d)
     out[n++] = (uint8_t)rest;
   }
   if (!plain) n += put_varint(out + n, zigzag(d->exponent));
-  body_put(c, field, out, n);
+  if (in_order) {
+    c->present |= UINT32_C(1) << field;
+    c->lengths[field] = (uint8_t)n;
+    c->size += n;
+  } else {
+    body_put(c, field, out, n);
+  }
 }
 
 void body_integer(struct weir_check *c, uint32_t field, int64_t value) {

@@ -17,9 +17,16 @@ void check_refuse(struct weir_check *c, enum weir_code code, uint32_t node, uint
 /* Valid, and not to be recorded. The first note stands. */
 void check_later(struct weir_check *c, enum weir_code code, uint32_t node, uint32_t at);
 
+/* The states that check_quick.c knows. */
+enum { CHECK_NAME = 2, CHECK_AFTER = 5 };
+
+/* check_quick.c: takes usual members from the quote of a name on; the bytes that were taken, 0 for none. */
+uint32_t check_quick(struct weir_check *c, const uint8_t *p, uint32_t n);
+
 /* check_value.c: a value is complete. c->node is its node, c->start its offset. */
 void check_string(struct weir_check *c);
 void check_number(struct weir_check *c);
+void check_decimal(struct weir_check *c, const struct decimal *d);
 void check_word(struct weir_check *c, uint8_t type, bool truth);
 
 /* The list or object of a level ended. */

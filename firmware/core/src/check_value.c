@@ -1,6 +1,4 @@
 /* What the plan says to a value that is complete, in the server's order: null_values, type, bounds, multipleOf, enum, length, uses. */
-#include <string.h>
-
 #include "check_internal.h"
 
 enum { NO_CHOICE = 0xFF };
@@ -36,7 +34,7 @@ const uint8_t *check_nulls(const struct weir_check *c, uint32_t node) {
 bool check_text_is(const struct weir_check *c, const uint8_t *constant) {
   if (constant[0] != CONST_STRING || c->text_over) return false;
   const uint8_t *text = c->plan + read16(constant + 1);
-  return text[0] == c->text_size && memcmp(text + 1, c->text, text[0]) == 0;
+  return text[0] == c->text_size && same_bytes(text + 1, c->text, text[0]);
 }
 
 /* Whether the value is the constant, numbers by their exact value. */
@@ -259,9 +257,14 @@ void check_string(struct weir_check *c) {
 
 void check_number(struct weir_check *c) {
   const struct weir_number *from = &c->number;
-  struct value v = {TYPE_INTEGER, false, NO_CHOICE, {from->mantissa, from->exponent, from->negative}};
-  v.number.exponent += from->minus ? -(int32_t)from->power : (int32_t)from->power;
-  if (from->mantissa == 0) v.number.exponent = 0;
+  struct decimal d = {from->mantissa, from->exponent, from->negative};
+  d.exponent += from->minus ? -(int32_t)from->power : (int32_t)from->power;
+  if (d.mantissa == 0) d.exponent = 0;
+  check_decimal(c, &d);
+}
+
+void check_decimal(struct weir_check *c, const struct decimal *d) {
+  struct value v = {TYPE_INTEGER, false, NO_CHOICE, *d};
   if (c->node == 0) return;
   uint8_t types = c->plan[c->node + NODE_TYPES] & TYPE_NUMBER;
   if (types != TYPE_NUMBER && !decimal_is_integer(&v.number)) v.type = TYPE_FRACTION;

@@ -103,15 +103,25 @@ static bool child_ok(const struct looking *l, uint32_t child, uint32_t node) {
   return child == 0 || (child > node && holds(l, child, NODE_SIZE));
 }
 
+/* Whether a text stands in JSON as it is. */
+static bool is_plain(const uint8_t *text) {
+  for (uint32_t i = 1; i <= text[0]; i++) {
+    if (text[i] < 0x20 || text[i] == '"' || text[i] == '\\') return false;
+  }
+  return true;
+}
+
 static bool object_ok(const struct looking *l, uint32_t at, uint32_t node) {
   if (!holds(l, at, OBJECT_HEAD)) return false;
   uint32_t count = l->p[at];
   if (count > WEIR_PROPERTIES_MAX || !holds(l, at, OBJECT_HEAD + OBJECT_ENTRY * count)) return false;
   if (count < 32 && read32(l->p + at + 2) >> count != 0) return false;
+  if (l->p[at + 1] > (OBJECT_REFUSES | OBJECT_PLAIN)) return false;
   for (uint32_t i = 0; i < count; i++) {
     const uint8_t *entry = l->p + at + OBJECT_HEAD + OBJECT_ENTRY * i;
     uint16_t child = read16(entry + 2);
     if (!text_ok(l, read16(entry), WEIR_NAME_MAX) || (child != NODE_REFUSED && !child_ok(l, child, node))) return false;
+    if ((l->p[at + 1] & OBJECT_PLAIN) && !is_plain(l->p + read16(entry))) return false;
   }
   return true;
 }
@@ -270,9 +280,9 @@ bool weir_plan_match(const struct weir_plan *plan, const char *topic, uint32_t s
     uint8_t kind = *l++;
     if (kind == 3) return true; /* also for the parent level itself */
     if (at > size) return false;
-    uint32_t end = level_end(topic, size, at);
+    uint32_t end = kind == 0 ? at + *l : level_end(topic, size, at);
     if (kind == 0) {
-      if (*l != end - at || memcmp(l + 1, topic + at, *l) != 0) return false;
+      if (end > size || (end < size && topic[end] != '/') || !same_bytes(l + 1, (const uint8_t *)topic + at, *l)) return false;
       l += 1u + *l;
     } else if (kind == 2) {
       captures->values[captures->count].at = (uint16_t)at;

@@ -53,6 +53,7 @@ enum { CONST_NULL = 1, CONST_BOOL = 2, CONST_NUMBER = 3, CONST_STRING = 4 };
 enum { DECIMAL_SIZE = 12, DECIMAL_NEGATIVE = 1, DECIMAL_EXCLUSIVE = 2 };
 enum { FIELD_SIZE = 6, OBJECT_HEAD = 6, OBJECT_ENTRY = 4, ARRAY_HEAD = 7 };
 enum { NO_LIMIT = 0xFFFF };
+enum { OBJECT_REFUSES = 1, OBJECT_PLAIN = 2 }; /* no name needs an escape in JSON */
 
 static inline uint16_t read16(const uint8_t *p) { return (uint16_t)((uint32_t)p[0] | (uint32_t)p[1] << 8); }
 
@@ -63,6 +64,16 @@ static inline uint32_t read32(const uint8_t *p) {
 }
 
 static inline uint64_t read64(const uint8_t *p) { return read32(p) | (uint64_t)read32(p + 4) << 32; }
+
+static inline bool same_bytes(const uint8_t *a, const uint8_t *b, uint32_t n) {
+  for (; n >= 4; n -= 4, a += 4, b += 4) {
+    if (read32(a) != read32(b)) return false;
+  }
+  for (; n > 0; n--) {
+    if (*a++ != *b++) return false;
+  }
+  return true;
+}
 
 /* The field of that index: its 6 bytes. */
 static inline const uint8_t *plan_field(const uint8_t *plan, uint32_t index) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -365,8 +366,17 @@ func (g *generator) value(s *shape, depth int) string {
 
 func (g *generator) object(s *shape, depth int) string {
 	var members []string
-	for _, i := range g.Perm(len(s.names)) {
+	order := g.Perm(len(s.names))
+	compact := g.one(2) // as devices write it: in the schema's order, without spaces
+	if compact {
+		slices.Sort(order)
+	}
+	for _, i := range order {
 		if g.one(5) {
+			continue
+		}
+		if compact {
+			members = append(members, quoteKey(s.names[i])+":"+g.value(s.props[i], depth+1))
 			continue
 		}
 		members = append(members, g.space()+g.name(s.names[i])+g.space()+":"+g.space()+g.value(s.props[i], depth+1)+g.space())
