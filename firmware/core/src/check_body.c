@@ -134,7 +134,8 @@ void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d)
 
 void body_integer(struct weir_check *c, uint32_t field, int64_t value) {
   uint8_t out[10];
-  body_put(c, field, out, put_varint(out, zigzag(value)));
+  uint32_t n = put_varint(out, zigzag(value));
+  body_put(c, field, out, n);
 }
 
 void body_byte(struct weir_check *c, uint32_t field, uint8_t value) { *body_room(c, field, 1) = value; }
@@ -148,7 +149,7 @@ void body_text(struct weir_check *c, uint32_t field, const void *bytes, uint32_t
 }
 
 void body_end(struct weir_check *c) {
-  uint8_t out[10 + 4];
+  uint8_t out[10 + 4] = {0};
   uint32_t n = 0;
   c->body[0] |= (uint8_t)(c->time_unit << 4);
   if (c->time_unit != 0) n = put_varint(out, zigzag(c->time));
