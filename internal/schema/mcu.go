@@ -297,7 +297,7 @@ func (e *mcuEncoder) object(fill int, o *object) {
 	e.set16(fill, e.here())
 	e.u8(len(o.props))
 	plain := !slices.ContainsFunc(o.props, func(k prop) bool { return len(k.key) == 0 })
-	e.u8(b2i(o.refuse||o.strict) | b2i(plain)<<1)
+	e.u8(b2i(o.refuse || o.strict) | b2i(plain)<<1)
 	e.buf = binary.LittleEndian.AppendUint32(e.buf, uint32(o.required))
 	entries := len(e.buf)
 	for i := range o.props {
