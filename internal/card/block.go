@@ -28,7 +28,6 @@ const (
 const (
 	KindEpoch = 0xF0
 	KindLost  = 0xF1
-	KindPlan  = 0xF2 // a plan record again
 
 	kindTime = 0x02
 	kindPlan = 0x03

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,25 +16,9 @@ import (
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
-// tool is the firmware's storage manager over image files.
-var tool = sync.OnceValues(func() (string, error) {
-	root := testkit.Root()
-	out, err := exec.Command("make", "-s", "-C", filepath.Join(root, "firmware"), "../bin/firmware/card").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return filepath.Join(root, "bin/firmware/card"), nil
-})
-
 func firmware(t *testing.T, environ []string, args ...string) string {
 	t.Helper()
-	testkit.Binary(t, "cc")
-	testkit.Binary(t, "make")
-	path, err := tool()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(testkit.FirmwareTool(t, "card"), args...)
 	cmd.Env = append(os.Environ(), environ...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -332,5 +315,70 @@ func TestAFragmentedSegmentIsSkippedAndAForeignVolumeRefused(t *testing.T) {
 	}
 	if _, err := Open(image); telemetry.CodeOf(err) != telemetry.CodeRefused || !strings.Contains(err.Error(), "weir card format") {
 		t.Errorf("exFAT: %v", err)
+	}
+}
+
+func TestEveryPowerCutOfARecording(t *testing.T) {
+	for _, c := range []struct {
+		environ       []string
+		budget        int64
+		records, step int
+	}{
+		{nil, 0, 700, 1},
+		{[]string{"PAGE=8", "COMPRESS=1", "SIZE=61"}, 0, 700, 3},
+		{[]string{"SIZE=400"}, 8 << 20, 18000, 1999}, // rotates
+	} {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		image := blank(t, 64<<20, false)
+		before, log := image+".before", image+".log"
+		format(t, image, FormatOptions{ID: 9, Budget: c.budget, Now: time.Now()})
+		firmware(t, c.environ, "record", image, "0x1111", strconv.Itoa(c.records/3))
+		data, err := os.ReadFile(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(before, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		firmware(t, c.environ, "record", image, "0x2222", strconv.Itoa(c.records), log)
+		t.Log(testkit.ReplayCuts(t, before, log, seed, c.step))
+	}
+}
+
+// TestAFlushThatCameTooEarlyIsFound breaks the order: a log whose flushes came too early makes
+// records durable that are not on the card.
+func TestAFlushThatCameTooEarlyIsFound(t *testing.T) {
+	image := blank(t, 64<<20, false)
+	before, log := image+".before", image+".log"
+	format(t, image, FormatOptions{ID: 9, Now: time.Now()})
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(before, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	firmware(t, nil, "record", image, "0x2222", "300", log)
+	entries, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The last block's data is lost although its flush ended: another sector is written instead.
+	last := 0
+	for at := Sector; at+Sector <= len(entries); {
+		count := int(le.Uint64(entries[at+8:]))
+		if count > 0 {
+			last = at
+		}
+		at += Sector * (1 + count)
+	}
+	le.PutUint64(entries[last:], le.Uint64(entries[last:])+300)
+	if err := os.WriteFile(log, entries, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(testkit.FirmwareTool(t, "replay"), before, log).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "was durable and is not there") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -237,7 +237,7 @@ func (r *Run) survey(rec Record) {
 		if e, ok := ReadEpoch(rec.Body); ok {
 			r.Info = e
 		}
-	case KindPlan, kindPlan:
+	case kindPlan:
 		r.plan(rec.Body)
 	case kindTime:
 		if p, ok := ReadPoint(rec.Body); ok {

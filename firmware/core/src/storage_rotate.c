@@ -76,7 +76,8 @@ static int bound(struct weir_storage *s) {
 }
 
 static void tell_lost(struct weir_storage *s) {
-  for (unsigned i = 0; s->config.event && i < s->lost_count; i++) {
+  if (!s->config.event) return;
+  for (unsigned i = 0; i < s->lost_count; i++) {
     const struct weir_lost *l = &s->lost[i];
     struct weir_storage_event e = {.type = WEIR_EV_LOST, .epoch = l->epoch, .first = l->first, .next = l->next};
     s->config.event(s->config.event_ctx, &e);
@@ -101,7 +102,8 @@ static void build(struct weir_storage *s) {
   weir_put32(p + 8, s->segments[s->target].blocks);
   weir_put64(p + 12, s->key_id);
   unsigned at = HEADER_FIXED + 1;
-  for (const char *d = s->config.device; d && d[at - HEADER_FIXED - 1]; at++) p[at] = (uint8_t)d[at - HEADER_FIXED - 1];
+  const char *device = s->config.device ? s->config.device : "";
+  for (; *device; device++) p[at++] = (uint8_t)*device;
   p[HEADER_FIXED] = (uint8_t)(at - HEADER_FIXED - 1);
   p[at++] = s->lost_count;
   for (unsigned i = 0; i < s->lost_count; i++, at += 20) {
