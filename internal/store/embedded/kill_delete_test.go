@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
@@ -87,24 +86,7 @@ func deletingChild(dir string) error {
 }
 
 func deleteNumbers(ctx context.Context, s *Store, from, to int) error {
-	lo, hi := int64(from)*1e6, int64(to)*1e6
-	_, err := s.Delete(ctx, store.DeleteRequest{
-		ScanRequest: store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: deletedOf, From: lo, To: hi},
-		Select: func(_ context.Context, _ store.Scan, u store.Unit, yield func([]int32) error) error {
-			var sec telemetry.Section
-			if _, err := u.Read(&sec, nil, false); err != nil {
-				return err
-			}
-			var rows []int32
-			for i, at := range sec.Time {
-				if at >= lo && at < hi {
-					rows = append(rows, int32(i))
-				}
-			}
-			return yield(rows)
-		},
-	})
-	return err
+	return deleteTimes(ctx, s, deletedOf, int64(from)*1e6, int64(to)*1e6)
 }
 
 // TestKilledWhileItDeletesAndMergesPacks kills the child again and again: what it

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -317,6 +318,7 @@ func (c *compaction) assignReplaced(segs []*segment) {
 	for _, g := range segs {
 		keys = append(keys, g.replaced...)
 	}
+	keys = newestOf(keys)
 	if len(keys) > 0 && len(c.out) > 0 {
 		c.out[0].replaced = keys
 	} else if len(keys) > 0 {
@@ -331,10 +333,22 @@ func (c *compaction) bequeath(segs []*segment, keys []replacedKey) {
 	defer c.s.mu.Unlock()
 	for _, g := range c.tn.segs {
 		if !slices.Contains(segs, g) && !slices.Contains(c.tn.merging, g) {
-			c.heir, c.inherited = g, append(slices.Clone(g.replaced), keys...)
+			c.heir, c.inherited = g, newestOf(append(slices.Clone(g.replaced), keys...))
 			return
 		}
 	}
+}
+
+// newestOf keeps of each key the newest frame that overwrote it: a key that is
+// written for ever would be kept as often as it was written.
+func newestOf(keys []replacedKey) []replacedKey {
+	if len(keys) < 2 {
+		return keys
+	}
+	slices.SortFunc(keys, func(a, b replacedKey) int {
+		return cmp.Or(compareKeys(a.key, b.key), cmp.Compare(b.frame, a.frame))
+	})
+	return slices.CompactFunc(keys, func(a, b replacedKey) bool { return a.key == b.key })
 }
 
 func encodeReplacedBy(keys []replacedKey) []byte {
