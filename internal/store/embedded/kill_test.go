@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 		"WEIR_TEST_KILL_DIR":    killedChild,
 		"WEIR_TEST_UPGRADE_DIR": upgradingChild,
 		"WEIR_TEST_DELETE_DIR":  deletingChild,
+		"WEIR_TEST_ROLLUP_DIR":  agingChild,
 	} {
 		if dir := os.Getenv(name); dir != "" {
 			if err := child(dir); err != nil {

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
 	"github.com/weir-telemetry/weir/internal/rollup"
@@ -115,9 +116,10 @@ func (sc *scan) addRollups(ctx context.Context) error {
 		}
 		seg, err := sc.s.openSegment(g)
 		if err != nil {
-			// What it stands for is left out of the units. Where that is still there,
-			// the next scan reads it instead.
-			g.rollup.bad.Store(true)
+			if !g.isFinal(sc.s) {
+				g.rollup.bad.Store(true)
+				return errors.Join(errRollupBad, err)
+			}
 			return err
 		}
 		for i, b := range seg.Blocks() {
@@ -127,6 +129,15 @@ func (sc *scan) addRollups(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// errRollupBad says that a rollup cannot be read whose readings can.
+var errRollupBad = errors.New("a rollup cannot be read")
+
+func (g *segment) isFinal(s *Store) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return g.rollup.final
 }
 
 // rollupUnit is one block of a rollup.

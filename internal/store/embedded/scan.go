@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sort"
 	"sync"
@@ -53,6 +54,18 @@ func (s *Store) Scan(ctx context.Context, r store.ScanRequest) (store.Scan, erro
 	if name == nil {
 		return nil, telemetry.Errorf(telemetry.CodeNotFound, "scan", "there is no table %q", r.Table)
 	}
+	sc, err := s.scan(ctx, tn, name, r)
+	if errors.Is(err, errRollupBad) {
+		// The readings that it stands for are there: read them instead.
+		sc, err = s.scan(ctx, tn, name, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sc, nil
+}
+
+func (s *Store) scan(ctx context.Context, tn *tenant, name *tableName, r store.ScanRequest) (*scan, error) {
 	sc := &scan{s: s, tn: tn, req: r, name: name}
 	sc.shape()
 	if err := sc.pin(); err != nil {
