@@ -55,7 +55,7 @@ func (s *Store) Scan(ctx context.Context, r store.ScanRequest) (store.Scan, erro
 		return nil, telemetry.Errorf(telemetry.CodeNotFound, "scan", "there is no table %q", r.Table)
 	}
 	sc, err := s.scan(ctx, tn, name, r)
-	if errors.Is(err, errRollupBad) {
+	for errors.Is(err, errRollupBad) {
 		// The readings that it stands for are there: read them instead.
 		sc, err = s.scan(ctx, tn, name, r)
 	}
@@ -274,6 +274,9 @@ func (sc *scan) inTime(lo, hi int64) bool { return hi >= sc.req.From && lo < sc.
 // build makes the units.
 func (sc *scan) build(ctx context.Context) error {
 	sc.matchSeries()
+	if err := sc.addRollups(ctx); err != nil { // before the request is offered segments
+		return err
+	}
 	for _, f := range sc.frames {
 		for _, k := range f.replaced {
 			sc.replace(k, f.id)
@@ -287,7 +290,7 @@ func (sc *scan) build(ctx context.Context) error {
 	}
 	sc.addFrames()
 	sc.addLost()
-	return sc.addRollups(ctx)
+	return nil
 }
 
 // level0UnitRows is how many rows of small frames make one unit.
