@@ -34,6 +34,7 @@ type cli struct {
 	Backup     backupCmd     `cmd:"" help:"Write a snapshot into a backup directory, while the node runs."`
 	Restore    restoreCmd    `cmd:"" help:"Write a snapshot of a backup to a new place."`
 	Verify     verifyCmd     `cmd:"" help:"Read everything that is stored, or in a backup, and report what is damaged."`
+	Export     exportCmd     `cmd:"" help:"Write readings to files: CSV, NDJSON, Parquet."`
 	Import     importCmd     `cmd:"" help:"Bring readings from files into the store."`
 	Card       cardCmd       `cmd:"" help:"Prepare cards for recorders."`
 	Key        keyCmd        `cmd:"" help:"Make, change, list and destroy the keys of encryption."`

@@ -2,13 +2,15 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/node/command"
+	"github.com/weir-telemetry/weir/internal/node/config"
 )
 
 type importCmd struct {
 	configFlags
-	Format  string   `placeholder:"FORMAT" help:"csv, ndjson or another kind (default: by what the files are)."`
+	Format  string   `placeholder:"FORMAT" help:"csv, ndjson, parquet or another kind (default: by what the files are)."`
 	Table   string   `help:"The table (default: as the file, or what stands beside it, says)."`
 	Schema  string   `placeholder:"FILE" help:"A schema document to record first; its table is filled."`
 	Again   bool     `help:"Import from the beginning what an earlier run has imported."`
@@ -27,5 +29,31 @@ func (c importCmd) Run(ctx context.Context, s streams) error {
 	}
 	return command.Import(ctx, e, command.ImportOptions{
 		Paths: c.Paths, Format: c.Format, Table: c.Table, Schema: c.Schema, Again: c.Again, Rejects: c.Rejects,
+	})
+}
+
+type exportCmd struct {
+	configFlags
+	Table  string `help:"The table; --all is all of them."`
+	All    bool   `help:"Every table, each into a file of the directory -o."`
+	Format string `enum:"csv,ndjson,parquet" default:"csv" help:"csv, ndjson or parquet."`
+	Where  string `placeholder:"SQL" help:"Only rows for which this is true, as SQL has it after WHERE."`
+	From   string `placeholder:"TIME" help:"Only readings from then on: 2026-01-31, RFC 3339, or an age as 7d."`
+	To     string `placeholder:"TIME" help:"Only readings before then."`
+	Out    string `short:"o" placeholder:"FILE" help:"The file, or with --all the directory (default: standard output)."`
+	Resume bool   `help:"Go on with an export into the same file that was interrupted."`
+}
+
+func (c exportCmd) Run(ctx context.Context, s streams) error {
+	e, err := c.env(s)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	return command.Export(ctx, e, command.ExportOptions{
+		Table: c.Table, All: c.All, Format: c.Format, Where: c.Where, From: c.From, To: c.To, Out: c.Out, Resume: c.Resume,
+	}, func(text string) (int64, error) {
+		t, err := command.ParseSince(text, now, config.ParseDuration)
+		return t.UnixNano(), err
 	})
 }

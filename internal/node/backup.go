@@ -229,7 +229,7 @@ func (k *keeper) addConfig(src *backup.Source, withKeys bool) (warnings []string
 		}
 		src.Manifest.References = append(src.Manifest.References, ref)
 	}
-	if k.cfg.Encryption.Enabled && !withKeys {
+	if e := k.cfg.Encryption; e.Enabled && (!withKeys || e.KeyFile == "") {
 		warnings = append(warnings, "the store is encrypted and the master key is not in the snapshot: without it, nothing can be restored; keep it in another place")
 	}
 	return warnings

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 	"github.com/weir-telemetry/weir/internal/transfer"
 )
@@ -15,7 +16,12 @@ var _ control.Transfer = (*Node)(nil)
 
 // Tables implements control.Transfer.
 func (n *Node) Tables(ctx context.Context) ([]transfer.Definition, error) {
-	records, err := n.store.Tables(ctx, telemetry.DefaultTenant)
+	return definitions(ctx, n.store)
+}
+
+// definitions are all recorded versions.
+func definitions(ctx context.Context, st store.Store) ([]transfer.Definition, error) {
+	records, err := st.Tables(ctx, telemetry.DefaultTenant)
 	if err != nil {
 		return nil, err
 	}

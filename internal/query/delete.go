@@ -22,7 +22,7 @@ func (e *Engine) Delete(ctx context.Context, tenant telemetry.Tenant, table, whe
 	if !ok {
 		return store.Deleted{}, telemetry.Errorf(telemetry.CodeInvalid, "delete", "this store does not delete single readings")
 	}
-	p, err := e.deletePlan(ctx, tenant, table, where)
+	p, err := e.conditionPlan(ctx, tenant, table, where, "delete")
 	if err != nil {
 		return store.Deleted{}, err
 	}
@@ -47,7 +47,7 @@ func (e *Engine) Delete(ctx context.Context, tenant telemetry.Tenant, table, whe
 
 // CountWhere counts the rows that Delete would delete.
 func (e *Engine) CountWhere(ctx context.Context, tenant telemetry.Tenant, table, where string) (int64, error) {
-	if _, err := e.deletePlan(ctx, tenant, table, where); err != nil {
+	if _, err := e.conditionPlan(ctx, tenant, table, where, "delete"); err != nil {
 		return 0, err
 	}
 	rows, err := e.Query(ctx, tenant, "SELECT count(*) FROM "+quoteName(table)+" WHERE ("+where+"\n)")
@@ -63,12 +63,12 @@ func (e *Engine) CountWhere(ctx context.Context, tenant telemetry.Tenant, table,
 	return n, err
 }
 
-// deletePlan makes the plan of a condition. Only what the executor runs by itself
+// conditionPlan makes the plan of a condition. Only what the executor runs by itself
 // is taken: what a statement in SQLite would select cannot be traced to rows.
-func (e *Engine) deletePlan(ctx context.Context, tenant telemetry.Tenant, table, where string) (*plan, error) {
+func (e *Engine) conditionPlan(ctx context.Context, tenant telemetry.Tenant, table, where, op string) (*plan, error) {
 	const hint = "give a condition on the table's columns, as: time < '2026-01-01' AND device = 'd7'"
 	if strings.TrimSpace(where) == "" {
-		return nil, telemetry.Errorf(telemetry.CodeInvalid, "delete", "there is no condition").WithHint(hint)
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "there is no condition").WithHint(hint)
 	}
 	sql := "SELECT time FROM " + quoteName(table) + " WHERE (" + where + "\n)"
 	toks, err := lex(sql)
@@ -93,11 +93,11 @@ func (e *Engine) deletePlan(ctx context.Context, tenant telemetry.Tenant, table,
 	var why *unsupported
 	switch {
 	case errors.As(err, &why):
-		return nil, telemetry.Errorf(telemetry.CodeInvalid, "delete", "the condition cannot be used to delete: %s", why.why).WithHint(hint)
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "the condition cannot be used to %s: %s", op, why.why).WithHint(hint)
 	case err != nil:
 		return nil, err
 	case p.grouped || p.distinct || len(p.order) > 0 || p.limit >= 0 || p.offset != 0 || p.rel.kind != relTable:
-		return nil, telemetry.Errorf(telemetry.CodeInvalid, "delete", "that is more than a condition").WithHint(hint)
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "that is more than a condition").WithHint(hint)
 	}
 	return p, nil
 }

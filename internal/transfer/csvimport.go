@@ -85,10 +85,23 @@ func parseColumn(t telemetry.ColumnType, text string) (telemetry.Value, error) {
 	if err == nil || t != telemetry.Int {
 		return v, err
 	}
-	if f, e := strconv.ParseFloat(text, 64); e == nil && decimal(text) && f == math.Trunc(f) && f >= math.MinInt64 && f < math.MaxInt64 {
-		return telemetry.Value{Bits: uint64(int64(f))}, nil
+	if f, e := strconv.ParseFloat(text, 64); e == nil && decimal(text) {
+		if w, e := numberValue(t, f); e == nil {
+			return w, nil
+		}
 	}
 	return v, err
+}
+
+// numberValue is a float as a float or, where it is whole, as an integer.
+func numberValue(t telemetry.ColumnType, f float64) (telemetry.Value, error) {
+	if t == telemetry.Float {
+		return telemetry.Value{Bits: math.Float64bits(f)}, nil
+	}
+	if f == math.Trunc(f) && f >= math.MinInt64 && f < math.MaxInt64 {
+		return telemetry.Value{Bits: uint64(int64(f))}, nil
+	}
+	return telemetry.Value{}, fmt.Errorf("%v is not an integer of 64 bits", f)
 }
 
 // csvImport reads a file that an export wrote, or one like it.

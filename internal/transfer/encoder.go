@@ -43,8 +43,10 @@ func NewEncoder(format string, w io.Writer, h Header) (Encoder, error) {
 		return newCSVEncoder(w, h)
 	case NDJSON:
 		return &ndjsonEncoder{w: w, h: h}, nil
+	case Parquet:
+		return newParquetEncoder(w, h), nil
 	}
-	return nil, telemetry.Errorf(telemetry.CodeInvalid, "export", "unknown format %q", format).WithHint("csv or ndjson")
+	return nil, telemetry.Errorf(telemetry.CodeInvalid, "export", "unknown format %q", format).WithHint("csv, ndjson or parquet")
 }
 
 // flushBytes is how much is gathered before it is written.

@@ -228,7 +228,7 @@ func (r *importRun) file(ctx context.Context, path, format, table string) error 
 		return err
 	}
 	open := map[string]func(path, table string, tables *transfer.Tables) (transfer.Reader, error){
-		transfer.CSV: transfer.OpenCSV, transfer.NDJSON: transfer.OpenNDJSON,
+		transfer.CSV: transfer.OpenCSV, transfer.NDJSON: transfer.OpenNDJSON, transfer.Parquet: transfer.OpenParquet,
 	}[format]
 	reader, err := open(path, table, r.tables)
 	if err != nil {
@@ -240,6 +240,9 @@ func (r *importRun) file(ctx context.Context, path, format, table string) error 
 // definitionsOf reads the table versions that stand beside a file, nil where
 // there are none.
 func definitionsOf(path, format string) (*transfer.Definitions, error) {
+	if format == transfer.Parquet {
+		return transfer.ParquetDefinitions(path)
+	}
 	data, err := os.ReadFile(path + definitionsSuffix)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
