@@ -57,7 +57,7 @@ type parquetImport struct {
 	name     string
 	file     *os.File
 	f        *parquet.File
-	r        *parquet.Reader
+	r        *parquet.GenericReader[any]
 	tables   *Tables
 	table    string
 	columns  []parquetColumn
@@ -85,7 +85,7 @@ func OpenParquet(path, table string, tables *Tables) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parquetImport{name: path, file: file, f: f, r: parquet.NewReader(f), tables: tables, table: table, version: -1}
+	p := &parquetImport{name: path, file: file, f: f, r: parquet.NewGenericReader[any](f), tables: tables, table: table, version: -1}
 	var names []string
 	for _, c := range f.Root().Columns() {
 		if !c.Leaf() || c.Repeated() {

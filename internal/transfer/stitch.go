@@ -38,6 +38,7 @@ func NewStitch(w io.Writer, offset int64, described [][]byte) (*Stitch, error) {
 		if err := thrift.Unmarshal(new(thrift.CompactProtocol), d, &m); err != nil {
 			return nil, telemetry.Errorf(telemetry.CodeDamaged, "export", "what was kept of the interrupted export: %v", err)
 		}
+		s.groups += len(m.RowGroups)
 		s.take(&m)
 	}
 	if offset > 0 {

@@ -96,11 +96,6 @@ func (e *Env) exportAll(ctx context.Context, x control.Exporter, o ExportOptions
 	}
 	for _, name := range names {
 		path := filepath.Join(o.Out, name+"."+o.Format)
-		if o.Resume {
-			if _, err := os.Stat(path); err == nil {
-				continue // it is complete: before that it has another name
-			}
-		}
 		scope.Table = name
 		if err := e.exportTable(ctx, x, o, scope, path); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -149,6 +144,9 @@ func (e *Env) exportTable(ctx context.Context, x control.Exporter, o ExportOptio
 	if path == "-" {
 		r.path = ""
 	}
+	if o.Resume && r.complete() {
+		return r.tidy()
+	}
 	err := r.open(ctx, o.Resume)
 	if err == nil {
 		err = r.write(ctx)
@@ -163,6 +161,22 @@ func (e *Env) exportTable(ctx context.Context, x control.Exporter, o ExportOptio
 		return err
 	}
 	return r.finish(ctx)
+}
+
+// complete reports whether an earlier export into the file came to its end: only
+// then has it its name.
+func (r *exportRun) complete() bool {
+	_, err := os.Stat(r.path)
+	return err == nil
+}
+
+// tidy removes the state of an export that is complete.
+func (r *exportRun) tidy() error {
+	if err := os.Remove(r.path + stateSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "export", "%w", err)
+	}
+	_, err := fmt.Fprintf(r.e.Err, "%s is complete\n", r.path)
+	return err
 }
 
 // open makes the files, or goes on with those of an interrupted export.

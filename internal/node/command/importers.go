@@ -26,9 +26,9 @@ func importers() []importer {
 	return []importer{
 		{"directory", func(p *candidate) bool { return p.info.IsDir() }, importDirectory},
 		{"parquet", func(p *candidate) bool { return bytes.HasPrefix(p.head, []byte("PAR1")) }, importFiles},
-		{"csv", func(p *candidate) bool { return p.isText() && p.ext() == ".csv" }, importFiles},
+		{"csv", func(p *candidate) bool { return !p.info.IsDir() && p.ext() == ".csv" }, importFiles},
 		{"ndjson", func(p *candidate) bool {
-			return p.isText() && (p.ext() == ".ndjson" || p.ext() == ".jsonl" || bytes.HasPrefix(bytes.TrimSpace(p.head), []byte("{")))
+			return !p.info.IsDir() && (p.ext() == ".ndjson" || p.ext() == ".jsonl" || p.isText() && bytes.HasPrefix(bytes.TrimSpace(p.head), []byte("{")))
 		}, importFiles},
 	}
 }

@@ -75,6 +75,7 @@ func Handler(b Backend) *http.ServeMux {
 	}
 	if k, ok := b.(Keys); ok {
 		handleKeys(mux, k)
+	}
 	if x, ok := b.(Exporter); ok {
 		handleExport(mux, x)
 	}
