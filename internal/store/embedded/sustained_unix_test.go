@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -20,7 +21,8 @@ import (
 // BenchmarkSustained commits the standard workload in bursts of 10,000 rows as
 // fast as the store takes it, with compaction and checkpoints running, and
 // reports CPU, debt, log size and memory. WEIR_SUSTAINED is a rate in rows a
-// second to hold instead, and WEIR_SUSTAINED_SECONDS how long to hold it.
+// second to hold instead, and WEIR_SUSTAINED_SECONDS how long to hold it;
+// WEIR_SUSTAINED_SEALED=1 encrypts the store.
 func BenchmarkSustained(b *testing.B) {
 	rate, _ := strconv.Atoi(os.Getenv("WEIR_SUSTAINED"))
 	seconds, _ := strconv.Atoi(os.Getenv("WEIR_SUSTAINED_SECONDS"))
@@ -32,7 +34,11 @@ func BenchmarkSustained(b *testing.B) {
 		burst = max(rate/500, 1)
 	}
 	for b.Loop() {
-		s := open(b, Options{Dir: b.TempDir()})
+		opt := Options{Dir: b.TempDir()}
+		if os.Getenv("WEIR_SUSTAINED_SEALED") != "" {
+			opt.Sealing = seal.Holding(seal.NewMaster())
+		}
+		s := open(b, opt)
 		f := newFleet(b, s, 1000)
 		secs := make([]*telemetry.Section, 64)
 		for i := range secs {
