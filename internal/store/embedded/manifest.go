@@ -58,14 +58,16 @@ func (m *manifest) raise(frames []*frame, carried *frame) {
 	}
 }
 
-func (m *manifest) add(g *segment) {
+func (m *manifest) add(row []driver.Value) {
+	mac := rowMAC(row)
 	m.segments++
-	subtle.XORBytes(m.sum[:], m.sum[:], g.mac[:])
+	subtle.XORBytes(m.sum[:], m.sum[:], mac[:])
 }
 
-func (m *manifest) remove(g *segment) {
+func (m *manifest) remove(row []driver.Value) {
+	mac := rowMAC(row)
 	m.segments--
-	subtle.XORBytes(m.sum[:], m.sum[:], g.mac[:])
+	subtle.XORBytes(m.sum[:], m.sum[:], mac[:])
 }
 
 // rowMAC is the MAC of a segment's row, keyed by its tag, which nobody sees
@@ -79,17 +81,17 @@ func rowMAC(row []driver.Value) (mac [16]byte) {
 }
 
 // Whoever changes rows of table segments does it by the next three, with the
-// manifest that the same transaction then saves.
+// manifest that the same transaction then saves. Until that is durable the segment
+// itself stays as the catalog has it: from that the old row's MAC is computed.
 
 func (s *Store) insertSegment(m *manifest, g *segment) error {
 	row := g.row(encodeReplacedBy(g.replaced))
-	g.mac = rowMAC(row)
-	m.add(g)
+	m.add(row)
 	return s.insertRow(segmentsTable, g.tn, row)
 }
 
 func (s *Store) deleteSegment(m *manifest, g *segment) error {
-	m.remove(g)
+	m.remove(g.row(encodeReplacedBy(g.replaced)))
 	if g.deletion != nil {
 		if err := s.w.exec("DELETE FROM deletions WHERE id = ?", g.id); err != nil {
 			return err
@@ -101,9 +103,8 @@ func (s *Store) deleteSegment(m *manifest, g *segment) error {
 // updateSegment changes the overwritten keys that a segment keeps.
 func (s *Store) updateSegment(m *manifest, g *segment, replaced []byte) error {
 	row := g.row(replaced)
-	m.remove(g)
-	g.mac = rowMAC(row)
-	m.add(g)
+	m.remove(g.row(encodeReplacedBy(g.replaced)))
+	m.add(row)
 	return s.updateRow(segmentsTable, g.tn, row)
 }
 

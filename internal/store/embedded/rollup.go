@@ -85,21 +85,19 @@ func readSources(b []byte) (sources []int64, ok bool) {
 
 func (s *Store) insertRollup(m *manifest, g *segment) error {
 	row := g.rollupRow(g.rollup.final)
-	g.mac = rowMAC(row)
-	m.add(g)
+	m.add(row)
 	return s.insertRow(rollupsTable, g.tn, row)
 }
 
 func (s *Store) deleteRollup(m *manifest, g *segment) error {
-	m.remove(g)
+	m.remove(g.rollupRow(g.rollup.final))
 	return s.w.exec("DELETE FROM rollups WHERE id = ?", g.id)
 }
 
 func (s *Store) finishRollup(m *manifest, g *segment) error {
 	row := g.rollupRow(true)
-	m.remove(g)
-	g.mac = rowMAC(row)
-	m.add(g)
+	m.remove(g.rollupRow(g.rollup.final))
+	m.add(row)
 	return s.updateRow(rollupsTable, g.tn, row)
 }
 
@@ -135,9 +133,8 @@ func (s *Store) loadRollups(known map[string]bool, found map[*tenant]manifest, p
 		if in := asInt(row[11]); in != 0 {
 			s.packOf(g, in, known, packs)
 		}
-		g.mac = rowMAC(row)
 		seen := found[g.tn]
-		seen.add(g)
+		seen.add(row)
 		found[g.tn] = seen
 		g.tn.rollups = append(g.tn.rollups, g)
 		return nil

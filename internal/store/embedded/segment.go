@@ -39,8 +39,7 @@ type segment struct {
 	// and changed with compactMu held.
 	deletion *deletion
 
-	tag []byte   // random, of a sealed store: ties the file to its row
-	mac [16]byte // of the row as it stands in the catalog; guarded by Store.wmu
+	tag []byte // random, of a sealed store: ties the file to its row
 
 	pins    atomic.Int32 // scans and look-ups that read it
 	removed atomic.Bool  // no longer in the catalog: the file goes when pins are 0
@@ -195,9 +194,8 @@ func (s *Store) loadSegments() error {
 		if g.tn == nil {
 			return telemetry.Errorf(telemetry.CodeDamaged, "load segments", "segment %d belongs to no tenant", g.id)
 		}
-		g.mac = rowMAC(row)
 		seen := found[g.tn]
-		seen.add(g)
+		seen.add(row)
 		found[g.tn] = seen
 		if id := uint32(asInt(row[2])); g.v == nil {
 			s.nextTable = max(s.nextTable, id+1)
