@@ -47,7 +47,7 @@ firmware: build ## every port of the firmware that can be built here; bin/weir-l
 
 firmware-test: ## the firmware's tests on this machine; those on the emulated board are among the unit tests
 	scripts/firmware-tools || { [ "$(CI)" != true ]; exit; }; \
-	$(MAKE) --no-print-directory -C firmware test && $(MAKE) --no-print-directory -C firmware/port/freertos test && scripts/firmware-lint
+	$(MAKE) --no-print-directory -C firmware test && $(MAKE) --no-print-directory -C firmware/fuzz RUNS=20000 SECONDS=5 && $(MAKE) --no-print-directory -C firmware/port/freertos test && scripts/firmware-lint
 
 firmware-run: ## the board's image in the emulator: make firmware-run BROKER=127.0.0.1:1883 CARD=card.img
 	scripts/firmware-run $(or $(BROKER),127.0.0.1:1883) $(CARD)

@@ -654,7 +654,7 @@ static bool is_bare_null(const struct weir_check *c) {
 int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uint8_t slot, const struct weir_captures *captures,
                      uint8_t *body, uint32_t room, uint64_t key) {
   const uint8_t *p = plan->bytes;
-  if (room < plan->body_max || slot >= WEIR_PLANS || captures->count != p[PLAN_CAPTURES]) return WEIR_E_ARGUMENT;
+  if (room < WEIR_BODY_MAX || slot >= WEIR_PLANS || captures->count != p[PLAN_CAPTURES]) return WEIR_E_ARGUMENT;
   struct weir_check *c = check;
   c->verdict = WEIR_VERDICT_OK;
   c->code = WEIR_CODE_NONE;
@@ -663,7 +663,6 @@ int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uin
   c->offset = -1;
   c->plan = p;
   c->body = body;
-  c->room = room;
   c->at = c->start = c->mark = c->runes = 0;
   c->key = key;
   c->node = read16(p + PLAN_ROOT);

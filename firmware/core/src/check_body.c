@@ -3,6 +3,7 @@
 
 #include "check_internal.h"
 
+enum { LONGEST_DECIMAL = 15, LONGEST_TIME = 10 };
 enum { HEAD_FULL = 0x40, HEAD_RAW = 0x80, SYMBOLS = 40 };
 
 static uint32_t put_varint(uint8_t *out, uint64_t v) {
@@ -76,14 +77,24 @@ void body_begin(struct weir_check *c, const struct weir_captures *captures) {
     }
     n += symbols;
   }
+  uint32_t fields = (uint32_t)c->plan[PLAN_TAGS] + c->plan[PLAN_COLUMNS];
+  uint32_t tail = (c->plan[PLAN_TIME] != TIME_NONE ? LONGEST_TIME : 0) + (fields + 7) / 8; /* inserted by body_end */
+  uint32_t most = read16(c->plan + PLAN_BODY_MAX);
+  c->room = most > tail ? most - tail : 0;
+  if (n > c->room) check_later(c, WEIR_CODE_TEXT, 0, 0);
   c->head = (uint16_t)n;
   c->size = n;
   c->present = 0;
 }
 
-/* Makes room for the value of a field, after those of the fields before it. */
+/* Makes room for the value of a field, after those of the fields before it. NULL: a plan
+ * that promises shorter records than it makes; only a forged one can. */
 static uint8_t *body_room(struct weir_check *c, uint32_t field, uint32_t n) {
   uint32_t at = c->size;
+  if (c->present >> field & 1 || at + n > c->room) {
+    check_later(c, WEIR_CODE_TEXT, c->node, c->start);
+    return NULL;
+  }
   if (c->present >> field != 0) { /* a payload in another order than the schema's */
     at = c->head;
     for (uint32_t i = 0; i < field; i++) {
@@ -99,12 +110,12 @@ static uint8_t *body_room(struct weir_check *c, uint32_t field, uint32_t n) {
 
 static void body_put(struct weir_check *c, uint32_t field, const uint8_t *bytes, uint32_t n) {
   uint8_t *to = body_room(c, field, n);
-  for (uint32_t i = 0; i < n; i++) to[i] = bytes[i];
+  for (uint32_t i = 0; to != NULL && i < n; i++) to[i] = bytes[i];
 }
 
 void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d) {
   uint8_t room[16];
-  bool in_order = c->present >> field == 0;
+  bool in_order = c->present >> field == 0 && c->size + LONGEST_DECIMAL <= c->room;
   uint8_t *out = in_order ? c->body + c->size : room; /* which has room for the longest that a field may have */
   bool plain = d->exponent <= 0 && d->exponent >= -6;
   uint64_t m = d->mantissa;
@@ -138,12 +149,13 @@ void body_integer(struct weir_check *c, uint32_t field, int64_t value) {
   body_put(c, field, out, n);
 }
 
-void body_byte(struct weir_check *c, uint32_t field, uint8_t value) { *body_room(c, field, 1) = value; }
+void body_byte(struct weir_check *c, uint32_t field, uint8_t value) { body_put(c, field, &value, 1); }
 
 void body_text(struct weir_check *c, uint32_t field, const void *bytes, uint32_t n) {
   uint8_t out[2];
   uint32_t prefix = put_varint(out, n);
   uint8_t *to = body_room(c, field, prefix + n);
+  if (to == NULL) return;
   memcpy(to, out, prefix);
   memcpy(to + prefix, bytes, n);
 }

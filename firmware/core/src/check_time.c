@@ -1,10 +1,6 @@
 /* The time of a reading: a number of a unit since 1970, or RFC 3339. */
 #include "check_internal.h"
 
-/* Times lie from 1678-01-01 to before 2262-01-01: these seconds, as the server's. */
-#define TIME_MIN_S INT64_C(-9214560000)
-#define TIME_MAX_S INT64_C(9214646400)
-
 enum { UNIT_MS = 1, UNIT_US = 2, UNIT_NS = 3 };
 
 /* Notes a time that is within range. */

@@ -30,6 +30,10 @@ enum {
 enum { PAYLOAD_JSON = 0, PAYLOAD_VALUE = 1, PAYLOAD_TEXT = 2 };
 enum { TIME_NONE = 0, TIME_S = 1, TIME_MS = 2, TIME_US = 3, TIME_NS = 4, TIME_RFC3339 = 5 };
 
+/* Times lie from 1678-01-01 to before 2262-01-01: these seconds, as the server's. */
+#define TIME_MIN_S INT64_C(-9214560000)
+#define TIME_MAX_S INT64_C(9214646400)
+
 /* Nodes. */
 enum { NODE_TYPES = 0, NODE_USE = 1, NODE_FIELD = 2, NODE_CHECKS = 4, NODE_USES = 6, NODE_OBJECT = 8, NODE_ARRAY = 10, NODE_SIZE = 12 };
 enum { NODE_REFUSED = 0xFFFF };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "decimal.h"
 #include "plan_read.h"
 
 /* What is left of a body; bad once something is not as it should be. */
@@ -55,7 +56,8 @@ static void take_decimal(struct reader *r, struct weir_value *v) {
     if ((e >= -6 && e <= 0) || e < INT32_MIN || e > INT32_MAX) r->bad = true;
     v->exponent = (int32_t)e;
   }
-  if (v->mantissa >= UINT64_C(10000000000000000000) || (v->mantissa == 0 && v->exponent != 0)) r->bad = true;
+  struct decimal d = {v->mantissa, v->exponent, v->negative};
+  if (v->mantissa >= UINT64_C(10000000000000000000) || (v->mantissa == 0 && v->exponent != 0) || decimal_overflows(&d)) r->bad = true;
 }
 
 static bool is_utf8(const uint8_t *p, uint32_t n) {
@@ -177,7 +179,11 @@ int weir_record_open(struct weir_reading *reading, const struct weir_plan *plan,
   reading->time = 0;
   take_captures(&r, head, p[PLAN_CAPTURES], reading->captures);
   if ((reading->time_unit != 0) != (p[PLAN_TIME] != TIME_NONE)) r.bad = true;
-  if (reading->time_unit != 0) reading->time = take_zigzag(&r);
+  if (reading->time_unit != 0) {
+    int64_t second = reading->time_unit == 1 ? 1000 : reading->time_unit == 2 ? 1000000 : 1000000000;
+    reading->time = take_zigzag(&r);
+    if (reading->time < TIME_MIN_S * second || reading->time >= TIME_MAX_S * second) r.bad = true;
+  }
   uint32_t all = reading->fields == 32 ? UINT32_MAX : (UINT32_C(1) << reading->fields) - 1;
   reading->present = all;
   if ((head & 0x40) == 0) {

@@ -84,8 +84,8 @@ static void do_check(void) {
   uint32_t seed = get_number(4);
   memset(&check, 0xA5, sizeof check); /* begin leaves nothing to chance */
   bool matched = weir_plan_match(&plan, (const char *)topic, n, &captures);
-  uint8_t *body = room(plan.body_max);
-  if (matched && weir_check_begin(&check, &plan, 3, &captures, body, plan.body_max, 0x0123456789abcdefu) == WEIR_OK) {
+  uint8_t *body = room(WEIR_BODY_MAX);
+  if (matched && weir_check_begin(&check, &plan, 3, &captures, body, WEIR_BODY_MAX, 0x0123456789abcdefu) == WEIR_OK) {
     feed(&check, payload, m, seed);
     weir_check_end(&check);
   } else {

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/schema"
@@ -206,4 +208,69 @@ func plainValue(kind telemetry.ColumnType, v telemetry.Value) any {
 		return v.Bits != 0
 	}
 	return string(v.Text)
+}
+
+// seedDir holds what libFuzzer begins from.
+const seedDir = firmwareDir + "/fuzz"
+
+// TestFuzzSeeds holds the seeds of firmware/fuzz to what the vectors say; -update
+// writes them anew.
+func TestFuzzSeeds(t *testing.T) {
+	data, err := os.ReadFile(verdictsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s suite
+	if err := json.Unmarshal(data, &s); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for i, g := range s.Schemas {
+		bin, err := hex.DecodeString(g.Plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, c := range g.Cases {
+			payload := c.payload(t)
+			if j == 1 {
+				files[fmt.Sprintf("seeds/plan/%d", i)] = append(append(binary.LittleEndian.AppendUint16(nil, uint16(len(bin))), bin...), payload...)
+			}
+			if i == 0 && j%7 == 0 {
+				files[fmt.Sprintf("seeds/json/%d", j)] = append([]byte{byte(j)}, payload...)
+			}
+			if body, _ := hex.DecodeString(c.Record); i == 0 && j < 12 && len(body) > 0 {
+				files[fmt.Sprintf("seeds/record/%d", j)] = body
+			}
+		}
+		if i == 0 {
+			files["fuzz_env_plan.c"] = envSource(bin)
+		}
+	}
+	for name, want := range files {
+		name = filepath.Join(seedDir, name)
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not what conformance/verdicts.json says (%v): go test ./internal/device/record -update", name, err)
+		}
+	}
+}
+
+// envSource is the plan of the first workload as a C source.
+func envSource(bin []byte) []byte {
+	out := []byte("/* The plan of the first workload, from conformance/verdicts.json: go test ./internal/device/record -update writes it. */\n#include \"fuzz.h\"\n\n")
+	out = fmt.Appendf(out, "const uint32_t weir_schema_env_size = %d;\nconst uint8_t weir_schema_env[] = {", len(bin))
+	for i, b := range bin {
+		if i%24 == 0 {
+			out = append(out, "\n   "...)
+		}
+		out = fmt.Appendf(out, " %d,", b)
+	}
+	return append(out, "\n};\n"...)
 }

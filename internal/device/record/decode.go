@@ -68,6 +68,12 @@ func Slot(body []byte) (int, error) {
 	return int(body[0] & 15), nil
 }
 
+// Times lie between these seconds since 1970: 1678-01-01 and 2262-01-01.
+const (
+	minSeconds = -9214560000
+	maxSeconds = 9214646400
+)
+
 const (
 	headFull = 0x40
 	headRaw  = 0x80
@@ -200,8 +206,10 @@ func (p *Plan) Decode(body []byte, out *Reading) error {
 	if out.unit != 0 {
 		scale := [...]int64{1: 1e6, 2: 1e3, 3: 1}[out.unit]
 		t := r.zigzag()
-		if out.Time = t * scale; out.Time/scale != t || !p.HasTime {
+		if t < minSeconds*(1e9/scale) || t >= maxSeconds*(1e9/scale) || !p.HasTime {
 			r.fail(errBody)
+		} else {
+			out.Time = t * scale
 		}
 		out.HasTime = true
 	} else if p.HasTime {

@@ -4,7 +4,7 @@
  * A plan is bytes (docs/format/plan.md) that stay where they lie. A payload is
  * checked while its bytes arrive, in any split:
  *
- *   weir_check_begin(&check, &plan, slot, captures, body, sizeof body);
+ *   weir_check_begin(&check, &plan, slot, &captures, body, sizeof body, key);
  *   weir_check_feed(&check, bytes, n);        once for each piece
  *   verdict = weir_check_end(&check);         WEIR_VERDICT_OK: body holds check.size bytes
  *
@@ -171,7 +171,7 @@ struct weir_check {
   /* The rest is the check's own. */
   const uint8_t *plan;
   uint8_t *body;
-  uint32_t room;
+  uint32_t room;     /* of the body, for its head and values */
   uint32_t at;       /* offset of the next byte */
   uint32_t start;    /* of the value, or the name, that is being read */
   uint32_t mark;     /* of the escape or character that is being read */
@@ -212,7 +212,7 @@ struct weir_check {
 };
 
 /* Begins a check. captures come from weir_plan_match and are read by this call only.
- * body has room for plan->body_max bytes; key is any 64 bits, best random (weir_random), the same for all checks.
+ * body has room for WEIR_BODY_MAX bytes, of which at most plan->body_max are filled; key is any 64 bits, best random (weir_random), the same for all checks.
  * WEIR_OK
  * WEIR_E_ARGUMENT  room is too small, slot is not below WEIR_PLANS, captures are not the plan's */
 int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uint8_t slot,
