@@ -15,7 +15,7 @@ import (
 // reports each over a socket, after the sync or, broken on purpose, before.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("POWERCUT_CHILD"); dir != "" {
-		play := map[string]func(dir, address string, broken bool){"log": child, "store": storeChild}[os.Getenv("POWERCUT_PLAY")]
+		play := map[string]func(dir, address string, broken bool){"log": child, "store": storeChild, "upgrade": upgradeChild}[os.Getenv("POWERCUT_PLAY")]
 		play(dir, os.Getenv("POWERCUT_ADDRESS"), os.Getenv("POWERCUT_BROKEN") != "")
 		return
 	}

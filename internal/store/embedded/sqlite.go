@@ -31,11 +31,14 @@ type preparedStmt interface {
 	driver.StmtQueryContext
 }
 
-// openConn opens a connection and runs the pragmas.
+// openConn opens a connection and runs the pragmas. One that is for reading only
+// must be alone with the database, which has no log.
 func openConn(path string, readOnly bool, pragmas ...string) (*conn, error) {
 	q := url.Values{}
 	if readOnly {
+		// Without immutable SQLite makes and leaves the files of the log.
 		q.Set("mode", "ro")
+		q.Set("immutable", "1")
 	}
 	uri := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
 	if len(q) > 0 {
