@@ -210,6 +210,14 @@ type segmentUnit struct {
 	gone  []rowRun // of its rows: deleted
 }
 
+var _ store.Ranged = (*segmentUnit)(nil)
+
+// SeriesRange implements store.Ranged.
+func (u *segmentUnit) SeriesRange() (least, greatest telemetry.SeriesRef) {
+	b := &u.seg.Blocks()[u.block]
+	return b.MinSeries, b.MaxSeries
+}
+
 func (u *segmentUnit) Rows() int {
 	if u.hides {
 		u.count.Do(func() {
