@@ -169,13 +169,31 @@ func (x *execution) request(tenant telemetry.Tenant) store.ScanRequest {
 	p := x.plan
 	req := store.ScanRequest{Tenant: tenant, Table: p.rel.table, From: p.from, To: p.to, Ranges: p.ranges}
 	if len(p.seriesIf) > 0 {
-		req.Match = p.matcher()
+		req.Match, req.TagIs = p.matcher(), p.tagIs()
 	}
 	if p.never || p.from >= p.to {
 		req.From, req.To = 0, 0
 		req.Match = func(string, []store.Tag) bool { return false }
 	}
 	return req
+}
+
+// tagIs returns the conditions that a tag has one value, which a store can decide
+// by itself.
+func (p *plan) tagIs() (is []store.TagIs) {
+	for _, e := range p.seriesIf {
+		if e.op != opEq {
+			continue
+		}
+		col, val := e.args[0], e.args[1]
+		if col.op == opConst {
+			col, val = val, col
+		}
+		if col.op == opColumn && val.op == opConst && val.val.Kind == Text && p.rel.columns[col.index].source == fromTag {
+			is = append(is, store.TagIs{Tag: p.rel.tags[p.rel.columns[col.index].index], Value: val.val.text})
+		}
+	}
+	return is
 }
 
 // matcher evaluates the conditions on tags and topic once for each series.

@@ -222,15 +222,35 @@ func readNewest(u store.Unit, best *newest, x *execution, section *telemetry.Sec
 		shape.Columns = append(shape.Columns, telemetry.Column{Name: x.columns[i], Type: section.Columns[i].Type})
 	}
 	p.section.Reset(shape)
+	if runs := u.Runs(); runs != nil {
+		for i := range runs {
+			if r := &runs[i]; r.Rows > 0 && best.seen[r.Series] && best.time[r.Series] == r.MaxTime && u.Wanted(r.Series) {
+				// The newest rows are the last: mostly one.
+				end := r.Start + r.Rows
+				from := end - 1
+				for from > r.Start && section.Time[from-1] == r.MaxTime {
+					from--
+				}
+				for ; from < end; from++ {
+					copyRow(&p.section, section, from)
+				}
+			}
+		}
+		return p.unlessEmpty(), nil
+	}
 	for i, ref := range section.Series {
 		if best.seen[ref] && section.Time[i] == best.time[ref] && u.Wanted(ref) {
 			copyRow(&p.section, section, i)
 		}
 	}
-	if p.section.Rows() == 0 {
-		return nil, nil
+	return p.unlessEmpty(), nil
+}
+
+func (u *latestUnit) unlessEmpty() *latestUnit {
+	if u.section.Rows() == 0 {
+		return nil
 	}
-	return p, nil
+	return u
 }
 
 // settle decides between rows of equal time: the one received last wins, and

@@ -24,6 +24,7 @@ type Batch struct {
 // outColumn owns its memory, unlike a vec.
 type outColumn struct {
 	vec
+	day dayText
 }
 
 // Len returns the number of rows.
@@ -70,7 +71,7 @@ func (b *Batch) AppendText(dst []byte, col, row int) (_ []byte, null bool) {
 	case vecInt:
 		return strconv.AppendInt(dst, int64(v.bits[i]), 10), false
 	case vecTime, vecBucket:
-		return appendBucket(dst, int64(v.bits[i]), v.kind == vecBucket), false
+		return b.cols[col].day.appendTime(dst, int64(v.bits[i]), v.kind == vecBucket), false
 	}
 	return append(dst, v.textAt(i)...), false
 }

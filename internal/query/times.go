@@ -54,6 +54,44 @@ func appendSecond(dst []byte, sec int64) []byte {
 	return dst
 }
 
+// dayText remembers the text of a day: times that follow each other mostly are of
+// one, and its date costs more than the rest.
+type dayText struct {
+	begin int64 // second that the day begins with
+	text  [len("2006-01-02T")]byte
+	known bool
+}
+
+// appendTime is appendBucket.
+func (d *dayText) appendTime(dst []byte, ns int64, whole bool) []byte {
+	sec := floorDiv(ns, 1e9)
+	s := sec - d.begin
+	if !d.known || s < 0 || s >= 86400 {
+		days := floorDiv(sec, 86400)
+		d.begin, d.known = days*86400, true
+		var buf [timeLen]byte
+		copy(d.text[:], appendSecond(buf[:0], d.begin))
+		s = sec - d.begin
+	}
+	n := len(dst)
+	dst = append(append(dst, d.text[:]...), "00:00:00"...)
+	b, clock := dst[n+len(d.text):], int(s)
+	put2(b, clock/3600)
+	put2(b[3:], clock/60%60)
+	put2(b[6:], clock%60)
+	if whole {
+		return append(dst, 'Z')
+	}
+	frac := int(ns - sec*1e9)
+	var f [11]byte
+	f[0], f[10] = '.', 'Z'
+	for i := 9; i >= 1; i-- {
+		f[i] = byte('0' + frac%10)
+		frac /= 10
+	}
+	return append(dst, f[:]...)
+}
+
 func put2(b []byte, n int) { b[0], b[1] = byte('0'+n/10), byte('0'+n%10) }
 
 // civil converts days since 1970-01-01 to a date of the Gregorian calendar.

@@ -125,27 +125,28 @@ func appendFloat(dst []byte, f float64) []byte {
 // reads back as f; and since no two decimals of up to 15 digits read as the same
 // real, it is also the shortest.
 func appendDecimal(dst []byte, f float64) ([]byte, bool) {
-	const scale, places = 1e6, 6
 	a := math.Abs(f)
 	if !(a < 1e9) || a < 1e-4 {
 		return dst, false
 	}
-	n := int64(a*scale + 0.5)
-	if float64(n)/scale != a {
-		return dst, false
+	n, scale, places := int64(a*1e2+0.5), int64(1e2), 2
+	if float64(n)/1e2 != a {
+		if n, scale, places = int64(a*1e6+0.5), 1e6, 6; float64(n)/1e6 != a {
+			return dst, false
+		}
 	}
 	if f < 0 {
 		dst = append(dst, '-')
 	}
 	whole, part := n/scale, n%scale
 	dst = strconv.AppendInt(dst, whole, 10)
-	var digits [1 + places]byte
+	var digits [7]byte
 	digits[0] = '.'
 	for i := places; i > 0; i-- {
 		digits[i] = byte('0' + part%10)
 		part /= 10
 	}
-	end := len(digits)
+	end := places + 1
 	for end > 2 && digits[end-1] == '0' {
 		end--
 	}

@@ -85,8 +85,11 @@ type ScanRequest struct {
 	From   int64 // inclusive
 	To     int64 // exclusive
 	// Match selects series by topic and tag values (in the order of
-	// Scan.TagNames); nil matches all. It is called once per series.
+	// Scan.TagNames); nil matches all. It is called once per series at most.
 	Match func(topic string, tags []Tag) bool
+	// TagIs are values that the tags of all series have that Match accepts: a
+	// store may use them to ask Match for fewer.
+	TagIs []TagIs
 	// Ranges are conditions on numeric columns, joined by AND, that units may
 	// use to be left out. Rows that fail them may still come.
 	Ranges []ValueRange
@@ -138,6 +141,9 @@ type Tag struct {
 	Value string
 	Null  bool
 }
+
+// TagIs says that a tag is not null and has a value.
+type TagIs struct{ Tag, Value string }
 
 // ValueRange is a condition min <= column <= max, which a null does not meet.
 type ValueRange struct {
