@@ -9,11 +9,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -56,7 +58,12 @@ func killedChild(dir string) error {
 	}
 	ctx := context.Background()
 	// Small limits, so that compactions, merges and checkpoints are always under way.
-	s, err := Open(ctx, Options{Dir: dir, CompactRows: 300, MergeFanIn: 3, WALBytes: 128 << 10, Partition: time.Second, CacheBytes: 64 << 10})
+	opt, err := killOptions(dir, os.Getenv("WEIR_TEST_KILL_KEY"))
+	if err != nil {
+		return err
+	}
+	opt.CompactRows, opt.MergeFanIn, opt.WALBytes, opt.Partition, opt.CacheBytes = 300, 3, 128<<10, time.Second, 64<<10
+	s, err := Open(ctx, opt)
 	if err != nil {
 		return err
 	}
@@ -89,6 +96,16 @@ func killedChild(dir string) error {
 		n = next
 		fmt.Println("ack", n)
 	}
+}
+
+// killOptions are those of a store that is sealed by the key in a file, "" for one
+// in clear.
+func killOptions(dir, keyFile string) (o Options, err error) {
+	o.Dir = dir
+	if keyFile != "" {
+		o.Sealing, err = seal.Source{File: keyFile}.Load(context.Background())
+	}
+	return o, err
 }
 
 func killBatch(s *Store, table, pulses *telemetry.Table, session telemetry.SessionID, held map[uint64]bool, n int) (*telemetry.Commit, int, error) {
@@ -128,10 +145,10 @@ func killBatch(s *Store, table, pulses *telemetry.Table, session telemetry.Sessi
 
 // killOnce runs a child from start, kills it at a random moment and returns the
 // last number that it acknowledged.
-func killOnce(t *testing.T, dir string, start int, rng *rand.Rand) int {
+func killOnce(t *testing.T, dir, keyFile string, start int, rng *rand.Rand) int {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), "WEIR_TEST_KILL_DIR="+dir, "WEIR_TEST_KILL_START="+strconv.Itoa(start))
+	cmd.Env = append(os.Environ(), "WEIR_TEST_KILL_DIR="+dir, "WEIR_TEST_KILL_START="+strconv.Itoa(start), "WEIR_TEST_KILL_KEY="+keyFile)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +189,20 @@ func killOnce(t *testing.T, dir string, start int, rng *rand.Rand) int {
 // TestKilledAtAnyMomentKeepsWhatWasAcknowledgedOnce kills a writing process
 // again and again: every acknowledged reading is there, and none is twice.
 func TestKilledAtAnyMomentKeepsWhatWasAcknowledgedOnce(t *testing.T) {
-	rounds := 12
+	killAgainAndAgain(t, 12, "")
+}
+
+// TestASealedStoreThatIsKilledKeepsWhatWasAcknowledged is the same with encryption,
+// and with master keys that change in between; nor does its manifest miss anything.
+func TestASealedStoreThatIsKilledKeepsWhatWasAcknowledged(t *testing.T) {
+	keyFile := filepath.Join(t.TempDir(), "master.key")
+	if err := seal.Init(keyFile); err != nil {
+		t.Fatal(err)
+	}
+	killAgainAndAgain(t, 6, keyFile)
+}
+
+func killAgainAndAgain(t *testing.T, rounds int, keyFile string) {
 	if os.Getenv("WEIR_SOAK") != "" {
 		rounds = 300
 	}
@@ -190,9 +220,9 @@ func TestKilledAtAnyMomentKeepsWhatWasAcknowledgedOnce(t *testing.T) {
 	for round := range rounds {
 		// Redelivery goes back at most to where the ledger still holds entries.
 		start := max(0, acked-rng.IntN(500))
-		next := killOnce(t, dir, start, rng)
+		next := killOnce(t, dir, keyFile, start, rng)
 		acked = max(acked, next)
-		checkKilled(t, dir, acked)
+		checkKilled(t, dir, keyFile, acked)
 		if t.Failed() {
 			t.Fatalf("round %d of %d, WEIR_SEED=%d", round, rounds, seed)
 		}
@@ -201,11 +231,30 @@ func TestKilledAtAnyMomentKeepsWhatWasAcknowledgedOnce(t *testing.T) {
 }
 
 // checkKilled opens the store and compares its rows with the acknowledgements.
-func checkKilled(t *testing.T, dir string, acked int) {
+func checkKilled(t *testing.T, dir, keyFile string, acked int) {
 	t.Helper()
-	s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true})
+	opt, err := killOptions(dir, keyFile)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if keyFile != "" && acked%2 == 0 && seal.Exists(dir) {
+		if _, err := RotateKey(opt, ""); err != nil {
+			t.Fatal(err)
+		}
+		opt.Sealing = nil // the key of before opens nothing
+		if opt, err = killOptions(dir, keyFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opt.ManualCompaction = true
+	s, err := Open(context.Background(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keyFile != "" {
+		if err := s.Verify(context.Background(), func(d Damage) { t.Error(d.String()) }, nil); err != nil {
+			t.Error(err)
+		}
 	}
 	defer func() {
 		if err := s.Close(); err != nil {
