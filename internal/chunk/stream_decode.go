@@ -87,7 +87,9 @@ func decodeGroup(dst []uint64, src []byte, kind byte, t transform) ([]byte, erro
 	}
 	switch predictor {
 	case predictFlat:
-		t.flat(dst, base, span)
+		s := wholes.Get().(*wholeScratch)
+		t.flat(dst, base, span, &s.table)
+		wholes.Put(s)
 	case predictLinear:
 		for i := range dst {
 			dst[i] += base
@@ -137,9 +139,10 @@ func (t transform) radixTable(dst []uint64, src []byte, base uint64) (_ []byte, 
 	if size > len(src) {
 		return nil, true, errShort
 	}
-	var table [tableSpan]uint64
-	t.fillTable(&table, base, radix-1)
-	return src[size:], true, unpackDigits(dst, src[:size], r, &table)
+	s := wholes.Get().(*wholeScratch)
+	defer wholes.Put(s)
+	t.fillTable(&s.table, base, radix-1)
+	return src[size:], true, unpackDigits(dst, src[:size], r, &s.table)
 }
 
 // decodeResiduals fills res and returns what follows, and the greatest residual

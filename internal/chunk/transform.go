@@ -55,11 +55,10 @@ func (t transform) fillTable(table *[tableSpan]uint64, base, span uint64) {
 	}
 }
 
-// flat turns residuals of at most span into values in place.
-func (t transform) flat(v []uint64, base, span uint64) {
+// flat turns residuals of at most span into values in place. table is scratch.
+func (t transform) flat(v []uint64, base, span uint64, table *[tableSpan]uint64) {
 	if t.tabled(span, len(v)) {
-		var table [tableSpan]uint64
-		t.fillTable(&table, base, span)
+		t.fillTable(table, base, span)
 		for i, r := range v {
 			v[i] = table[r&(tableSpan-1)]
 		}

@@ -139,8 +139,11 @@ func (g *planner) appendShared(dst []byte, v []uint64, limit int) (_ []byte, ok 
 	return dst, len(dst)-from < limit
 }
 
-// wholeScratch is two lists of the parts of a whole stream.
-type wholeScratch struct{ a, b []uint64 }
+// wholeScratch is two lists of the parts of a whole stream, and a table of values.
+type wholeScratch struct {
+	a, b  []uint64
+	table [tableSpan]uint64
+}
 
 var wholes = sync.Pool{New: func() any { return new(wholeScratch) }}
 
@@ -204,7 +207,7 @@ func (s *wholeScratch) decodeShared(dst []uint64, src []byte, t transform) ([]by
 		if n == 0 || n > uint64(len(dst)) {
 			return nil, errRows
 		}
-		t.flat(dst[:n], s.b[i], span)
+		t.flat(dst[:n], s.b[i], span, &s.table)
 		dst = dst[n:]
 	}
 	if len(dst) != 0 {
