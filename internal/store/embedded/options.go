@@ -50,9 +50,9 @@ type Options struct {
 	// CompactMemory is the memory budget in bytes of one compaction at high
 	// rates; below 60,000 rows a second it uses less. Default 32 MB.
 	CompactMemory int64
-	// CarryRows is below how many rows a table waits in level 0 for more,
-	// instead of making a small segment at each compaction; no longer than
-	// CompactAge. Default 16,384.
+	// CarryRows is below how many rows a table waits in level 0 for more, where few
+	// tables do, instead of making a small segment at each compaction; no longer
+	// than CompactAge. Smaller segments share a file. Default 16,384.
 	CarryRows int
 	// MergeFanIn is how many segments of about one size are merged into one.
 	// Default 8.
