@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"internal/telemetry":       {},
 	"internal/schema":          {"internal/telemetry"},
 	"internal/source":          {"internal/telemetry"},
+	"internal/source/uplink":   {"internal/telemetry", "internal/device"},
 	"internal/pipeline":        {"internal/telemetry", "internal/schema", "internal/store"},
 	"internal/chunk":           {"internal/telemetry"},
 	"internal/seal":            {"internal/telemetry"},

@@ -75,6 +75,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	n.collectPipeline(e)
 	n.collectSources(e)
 	n.collectBroker(e)
+	n.collectUplink(e)
 	n.collectStore(e)
 	n.collectSchemas(e)
 	n.collectBackups(e)

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/source/broker"
 	"github.com/weir-telemetry/weir/internal/source/mqtt"
+	"github.com/weir-telemetry/weir/internal/source/uplink"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -64,7 +65,8 @@ type Node struct {
 	// The ways in are all made before the first of them serves, and read only
 	// after that.
 	broker  *broker.Broker
-	sources []*mqtt.Source // changed under following
+	sources []*mqtt.Source  // changed under following
+	uplink  *uplink.Gateway // nil: off
 	web     *server
 	socket  *server
 	backups *backups // nil: none are scheduled
@@ -75,6 +77,11 @@ type Node struct {
 	intake, work             context.Context
 	endIntake, endWork       context.CancelFunc
 	sourceTasks, commitTasks sync.WaitGroup
+
+	devicePlans atomic.Pointer[devicePlans]
+	down        atomic.Pointer[broker.Broker] // by which the uplink answers
+	endUplink   context.CancelFunc            // nil: it was not started
+	uplinkTask  sync.WaitGroup
 
 	stopping atomic.Bool
 	failed   chan error
@@ -304,13 +311,14 @@ func (n *Node) schemasChanged() {
 	set, problems := n.registry.Current(), n.registry.Problems()
 	n.pipeline.SetSchemas(set)
 	n.setPolicies(set)
+	n.adoptDevicePlans(set)
 	for i, s := range n.sources {
 		if len(n.cfg.Sources[i].MQTT.Topics) > 0 {
 			continue
 		}
 		// What a document with a problem is about may be known too little to give
 		// its messages up: what a session holds stays subscribed.
-		if err := s.SetTopics(set.Filters(), len(problems) > 0); err != nil {
+		if err := s.SetTopics(n.uplinkTopics(i, set.Filters()), len(problems) > 0); err != nil {
 			n.log.Error("the topics of a source do not follow the schemas", "source", s.Name(), "error", err)
 		}
 	}
@@ -343,6 +351,7 @@ func (n *Node) Start(ctx context.Context) error {
 			return err
 		}
 	}
+	n.startUplink()
 	if n.cfg.Broker.Enabled {
 		if err := n.startBroker(ctx); err != nil {
 			return err
@@ -379,10 +388,11 @@ func (n *Node) listenHTTP() error {
 func (n *Node) startBroker(ctx context.Context) error {
 	c := brokerConfig(n.cfg.Config, n.store.Ring())
 	c.Now = n.pipeline.Clock().Now
-	b, err := broker.New(c, n.pipeline, part(n.opts.Logger, "broker"))
+	b, err := broker.New(c, n.sink(), part(n.opts.Logger, "broker"))
 	if err != nil {
 		return err
 	}
+	n.down.Store(b)
 	if err := b.Start(ctx); err != nil {
 		return err
 	}
@@ -416,7 +426,8 @@ func (n *Node) makeSources() error {
 			c.Topics = n.registry.Current().Filters()
 			c.KeepHeld = len(n.registry.Problems()) > 0
 		}
-		s, err := mqtt.New(c, n.pipeline, part(n.opts.Logger, "source"))
+		c.Topics = n.uplinkTopics(i, c.Topics)
+		s, err := mqtt.New(c, n.sink(), part(n.opts.Logger, "source"))
 		if err != nil {
 			return err
 		}
@@ -444,6 +455,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		keep("the broker", n.broker.Stop(ctx))
 	}
 	keep("the sources", waitFor(ctx, &n.sourceTasks))
+	n.stopUplink()
 	if n.pipeline != nil {
 		keep("the pipeline", n.pipeline.Close(ctx))
 	}

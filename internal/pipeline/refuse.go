@@ -46,12 +46,15 @@ func (l *loop) takeApart(c *commit) error {
 		return s.again(c.load)
 	}
 	var fragments []fragment
-	var head telemetry.Commit
+	var head, tail telemetry.Commit
 	tenant := &telemetry.Batch{Tenant: l.p.cfg.Tenant}
 	for _, b := range c.batches {
 		var ends []telemetry.LedgerOp
 		fragments, ends = b.fragments(fragments)
 		head.Ledger = append(head.Ledger, ends...)
+		for _, op := range b.marks {
+			tail.Ledger = append(tail.Ledger, b.ledger[op])
+		}
 		for _, r := range b.resolved {
 			if r.builder == nil {
 				tenant.Resolved = append(tenant.Resolved, r.id)
@@ -71,6 +74,12 @@ func (l *loop) takeApart(c *commit) error {
 	}
 	if err := s.quarantine(); err != nil {
 		return err
+	}
+	if len(tail.Ledger) > 0 {
+		tail.Batches = []*telemetry.Batch{{Tenant: l.p.cfg.Tenant}}
+		if err := s.store(&tail); err != nil {
+			return err
+		}
 	}
 	c.staged = nil
 	l.p.finish(c)
@@ -125,7 +134,7 @@ func (b *batch) fragments(dst []fragment) ([]fragment, []telemetry.LedgerOp) {
 	}
 	var ends []telemetry.LedgerOp
 	for i, op := range b.ledger {
-		if !isPut[int32(i)] {
+		if _, mark := slices.BinarySearch(b.marks, int32(i)); !mark && !isPut[int32(i)] {
 			ends = append(ends, op)
 		}
 	}

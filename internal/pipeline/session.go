@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weir-telemetry/weir/internal/schema"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -34,7 +35,9 @@ type session struct {
 
 	token    uint64 // the highest of the burst
 	hasToken bool
-	fresh    uint64 // token of the first message that was new on this connection
+	fresh    uint64     // token of the first message that was new on this connection
+	row      schema.Row // scratch of AddRow
+	rows     [1]schema.Row
 	batch    uint64 // seq of the batch that the session stands in
 	index    int    // its place there
 

@@ -9,6 +9,7 @@ type Config struct {
 	HTTP       HTTP       `key:"http"`
 	Broker     Broker     `key:"broker"`
 	Sources    []Source   `key:"sources"`
+	Uplink     Uplink     `key:"uplink"`
 	Pipeline   Pipeline   `key:"pipeline"`
 	Quarantine Quarantine `key:"quarantine"`
 	Store      Store      `key:"store"`
@@ -49,6 +50,11 @@ type Broker struct {
 	MaxQueuedBytes    Size     `key:"max_queued_bytes" default:"16MB" min:"1KB" doc:"Bytes that may wait for one subscriber."`
 	MaxQueuedTotal    Size     `key:"max_queued_total" default:"64MB" min:"1KB" doc:"Bytes that may wait for all subscribers together."`
 	MaxRetainedBytes  Size     `key:"max_retained_bytes" default:"64MB" min:"1KB" doc:"Bytes of retained messages; a message beyond them is passed on and not retained."`
+}
+
+// Uplink takes what devices recorded (docs/uplink.md).
+type Uplink struct {
+	Enabled bool `key:"enabled" default:"false" doc:"Whether recorders hand over what they have: messages on weir/up/ are taken apart, stored once, and confirmed on weir/down/. Every source without a share_group subscribes to weir/up/+."`
 }
 
 // BrokerTLS is the listener for MQTT over TLS.

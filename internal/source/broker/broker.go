@@ -15,8 +15,8 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// sourceName names the broker in metrics and quarantine records.
-const sourceName = "broker"
+// SourceName names the broker in metrics and quarantine records.
+const SourceName = "broker"
 
 // Broker is the embedded broker. Make one with New.
 type Broker struct {

@@ -272,13 +272,13 @@ func (c *conn) unavailable(err error) error {
 
 func (c *conn) openSink() error {
 	s := c.session
-	key := sourceName + ":" + s.id
+	key := SourceName + ":" + s.id
 	if c.assigned && c.connect.expiry == 0 {
 		c.slot = c.b.slots.take()
 		key = slotKey(c.slot)
 		s.resetPending = true
 	}
-	sink, err := c.b.sink.OpenSession(c.ctx, sourceName, key, c)
+	sink, err := c.b.sink.OpenSession(c.ctx, SourceName, key, c)
 	if err != nil {
 		if c.slot > 0 {
 			c.b.slots.give(c.slot)

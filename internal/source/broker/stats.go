@@ -88,4 +88,4 @@ func (s *slots) give(n int) {
 
 // slotKey names the session of the sink that a slot stands for. No client id gives
 // the same: theirs have a colon before them.
-func slotKey(n int) string { return sourceName + "~" + strconv.Itoa(n) }
+func slotKey(n int) string { return SourceName + "~" + strconv.Itoa(n) }

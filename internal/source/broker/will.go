@@ -112,7 +112,7 @@ func (w *wills) publish(what *will) {
 	b.forward(nil, what.version, &p, now)
 	b.stats.wills.Add(1)
 	if w.sink == nil {
-		sink, err := b.sink.OpenSession(b.ctx, sourceName, sourceName+"~wills", w)
+		sink, err := b.sink.OpenSession(b.ctx, SourceName, SourceName+"~wills", w)
 		if err != nil {
 			b.log.Error("a will is not stored", "topic", string(p.Topic), "error", err)
 			return

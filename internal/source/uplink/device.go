@@ -1,0 +1,427 @@
+package uplink
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-telemetry/weir/internal/device/record"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// The kinds of records (docs/format/segment.md and record.md).
+const (
+	recordReading = 0x01
+	recordTime    = 0x02
+	recordPlan    = 0x03
+
+	timeBody = 21 // bytes of a time record
+)
+
+func planID(n uint64) (id [8]byte) {
+	binary.LittleEndian.PutUint64(id[:], n)
+	return id
+}
+
+func planNumber(id [8]byte) uint64 { return binary.LittleEndian.Uint64(id[:]) }
+
+// device is one recorder. Only the gateway's worker touches it, except durable.
+type device struct {
+	g       *Gateway
+	name    string
+	session telemetry.MarkSession
+	memory  *memory
+	source  string // through which it was heard last
+
+	epoch    uint64 // the current one, by the last hello; 0: none yet
+	last     uint64 // durable on the device when it said hello
+	newest   uint64 // highest sequence of the current epoch that came
+	order    byte
+	asked    bool // an ask is not served yet
+	sweeping bool
+	served0  uint64 // how much of the epoch was there when an ask was last served
+
+	token   uint64
+	pending []answer // until their token is durable
+	durable atomic.Uint64
+
+	stats DeviceStats
+}
+
+// answer is a message that may go to the device once a token is durable.
+type answer struct {
+	token   uint64
+	message []byte
+}
+
+// Ack implements telemetry.Acker.
+func (d *device) Ack(upTo uint64) {
+	d.durable.Store(upTo)
+	d.g.wake()
+}
+
+// commit ends a burst: the answers go when everything so far is durable.
+func (d *device) commit(answers ...[]byte) {
+	d.token++
+	d.session.Token(d.token)
+	d.session.End()
+	for _, a := range answers {
+		d.pending = append(d.pending, answer{d.token, a})
+	}
+}
+
+// settle sends the answers whose token is durable.
+func (d *device) settle() {
+	upTo := d.durable.Load()
+	n := 0
+	for n < len(d.pending) && d.pending[n].token <= upTo {
+		d.g.publish(d, d.pending[n].message)
+		n++
+	}
+	d.pending = append(d.pending[:0], d.pending[n:]...)
+}
+
+// cursor is the message that says how far an epoch is stored.
+func (d *device) cursor(id uint64) []byte {
+	taken := d.memory.epoch(id).taken()
+	end := taken.contiguous()
+	var above []span
+	for i := len(taken) - 1; i >= 0 && taken[i].first > end; i-- {
+		above = append(above, taken[i])
+	}
+	return cursorMessage(id, end-1, above)
+}
+
+// hear deals with one message of the device.
+func (d *device) hear(ctx context.Context, message []byte, received int64) error {
+	what, err := parse(message)
+	if err != nil {
+		d.stats.Malformed++
+		return nil
+	}
+	switch m := what.(type) {
+	case *question:
+		return d.tell(ctx, m)
+	case *hello:
+		return d.greet(ctx, m)
+	case *batch:
+		return d.take(ctx, m, received)
+	case []loss:
+		return d.lose(ctx, m)
+	case *status:
+		d.report(m)
+	case served:
+		if uint64(m) == d.epoch {
+			return d.served(ctx)
+		}
+	}
+	return nil
+}
+
+func (d *device) greet(ctx context.Context, h *hello) error {
+	if err := d.session.Begin(ctx); err != nil {
+		return err
+	}
+	if d.epoch != h.epoch {
+		d.newest, d.served0 = 0, 0
+		d.g.log.Info("a device said hello", "device", d.name, "epoch", fmt.Sprintf("%016x", h.epoch), "durable", h.last, "cause", h.cause, "part", h.part)
+	}
+	d.epoch, d.last, d.order = h.epoch, h.last, h.order
+	d.stats.Hellos++
+	d.stats.Cause, d.stats.Part = h.cause, h.part
+	// Nothing older than this epoch is on the card, or there is no card: nothing to sweep.
+	if !h.onCard && h.last == 0 || h.onCard && h.oldestEpoch == h.epoch {
+		d.memory.swept(d.session, h.epoch, d.memory.sweepSequenceOf(h.epoch))
+	}
+	asks := d.asks()
+	d.asked = len(asks) > 0
+	answers := [][]byte{d.cursor(h.epoch)}
+	if len(asks) > 0 {
+		answers = append(answers, askMessage(d.order, asks))
+	}
+	d.commit(answers...)
+	return nil
+}
+
+func (m *memory) sweepSequenceOf(epoch uint64) uint64 {
+	if m.sweepEpoch == epoch {
+		return m.sweepSequence
+	}
+	return 0
+}
+
+// asks is what the device shall send beside what it sends by itself.
+func (d *device) asks() []ask {
+	m := d.memory
+	d.sweeping = m.sweepEpoch != d.epoch
+	if d.sweeping {
+		return []ask{{epoch: m.sweepEpoch, span: span{first: m.sweepSequence}}}
+	}
+	var out []ask
+	for _, hole := range m.epoch(d.epoch).taken().holes(d.last+1, d.order == 1, maxRanges) {
+		out = append(out, ask{d.epoch, hole})
+	}
+	return out
+}
+
+// served: the device has sent, or declared lost, all that was asked for.
+func (d *device) served(ctx context.Context) error {
+	if err := d.session.Begin(ctx); err != nil {
+		return err
+	}
+	if d.sweeping {
+		d.memory.swept(d.session, d.epoch, d.last)
+		d.sweeping = false
+	}
+	d.asked = false
+	var answers [][]byte
+	// What an ask brought nothing of is asked for again after the next hello.
+	have := d.memory.epoch(d.epoch).taken().count()
+	if asks := d.asks(); len(asks) > 0 && have > d.served0 {
+		d.stats.Gaps += uint64(len(asks))
+		d.asked = true
+		answers = append(answers, askMessage(d.order, asks))
+	}
+	d.served0 = have
+	d.commit(answers...)
+	return nil
+}
+
+// clockError is how far this machine's clock is taken to be off: a node that is
+// synchronised over a network is within this.
+const clockError = 100 * time.Millisecond
+
+func (d *device) tell(ctx context.Context, q *question) error {
+	now := d.g.now() / 1000
+	d.g.publish(d, clockMessage(q, now, uint64(clockError/time.Microsecond), 1))
+	if len(d.memory.epoch(q.epoch).points) > 0 || q.uptime > maxUptime*1000 {
+		return nil
+	}
+	if err := d.session.Begin(ctx); err != nil {
+		return err
+	}
+	d.memory.learn(d.session, q.epoch, point{int64(q.uptime), now})
+	d.commit()
+	return nil
+}
+
+func (d *device) lose(ctx context.Context, losses []loss) error {
+	if err := d.session.Begin(ctx); err != nil {
+		return err
+	}
+	seen := map[uint64]bool{}
+	var answers [][]byte
+	for _, l := range losses {
+		before := d.memory.epoch(l.epoch).taken().count()
+		d.memory.add(d.session, l.epoch, l.span, true)
+		if n := d.memory.epoch(l.epoch).taken().count() - before; n > 0 {
+			d.stats.Lost += n
+			d.g.log.Warn("a device declares records lost", "device", d.name, "epoch", fmt.Sprintf("%016x", l.epoch), "first", l.span.first, "count", n, "reason", lossReason(l.reason))
+		}
+		seen[l.epoch] = true
+	}
+	for id := range seen {
+		answers = append(answers, d.cursor(id))
+	}
+	d.commit(answers...)
+	return nil
+}
+
+func lossReason(r byte) string {
+	switch r {
+	case 1:
+		return "overwritten on the card"
+	case 2:
+		return "given up in the ring"
+	case 3:
+		return "damaged on the card"
+	}
+	return "unknown"
+}
+
+// take stores what is new of a batch.
+func (d *device) take(ctx context.Context, b *batch, received int64) error {
+	if err := d.session.Begin(ctx); err != nil {
+		return err
+	}
+	d.stats.Batches++
+	for _, body := range b.binds {
+		if bind, err := record.ParseBind(body); err == nil {
+			d.memory.bind(d.session, b.epoch, bind.Slot, bind.ID)
+		}
+	}
+	// Times first: they place the readings that came before them in the batch.
+	for i := range b.records {
+		d.prepare(b, &b.records[i])
+	}
+	e := d.memory.epoch(b.epoch)
+	from, next := b.first, b.first
+	for i := range b.records {
+		if e.got.has(next) {
+			d.stats.Duplicates++
+			next++
+			continue
+		}
+		taken, more := d.reading(b, e, &b.records[i], received)
+		if !taken {
+			break // it is asked for again, once the schema is there
+		}
+		d.stats.Records++
+		next++
+		if !more {
+			d.enter(b, span{from, next})
+			from = next
+			d.session.End()
+			if err := d.session.Begin(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	d.enter(b, span{from, next})
+	answers := [][]byte{d.cursor(b.epoch)}
+	if asks := d.gap(b); len(asks) > 0 {
+		answers = append(answers, askMessage(d.order, asks))
+	}
+	d.commit(answers...)
+	return nil
+}
+
+// enter remembers what was added to the burst.
+func (d *device) enter(b *batch, s span) {
+	if s.first >= s.end {
+		return
+	}
+	if !d.memory.add(d.session, b.epoch, s, false) {
+		d.g.log.Error("the memory of a device is full: after a restart some of its records may be stored twice", "device", d.name)
+	}
+	if b.sweep {
+		d.memory.swept(d.session, b.epoch, s.end-1)
+	}
+	if b.epoch == d.epoch {
+		d.newest = max(d.newest, s.end-1)
+	}
+}
+
+// gap asks for what a batch that came unasked shows to be missing before it.
+func (d *device) gap(b *batch) []ask {
+	if b.epoch != d.epoch || b.sweep || d.asked || b.first <= d.last+1 {
+		return nil
+	}
+	var out []ask
+	for _, hole := range d.memory.epoch(b.epoch).taken().holes(b.first, d.order == 1, maxRanges) {
+		out = append(out, ask{b.epoch, hole})
+	}
+	d.stats.Gaps += uint64(len(out))
+	d.asked = len(out) > 0
+	return out
+}
+
+// prepare takes what other records of the batch need.
+func (d *device) prepare(b *batch, r *entry) {
+	switch {
+	case r.kind == recordTime && len(r.body) == timeBody:
+		p := point{int64(binary.LittleEndian.Uint64(r.body)), int64(binary.LittleEndian.Uint64(r.body[8:]))}
+		if p.uptime >= 0 && p.uptime <= maxUptime*1000 && p.unix > 0 && p.unix < 1<<53 {
+			d.memory.learn(d.session, b.epoch, p)
+		}
+	case r.kind == recordPlan:
+		if bind, err := record.ParseBind(r.body); err == nil {
+			d.memory.bind(d.session, b.epoch, bind.Slot, bind.ID)
+		}
+	}
+}
+
+// reading stores one record. taken is false where its schema is not there.
+func (d *device) reading(b *batch, e *epoch, r *entry, received int64) (taken, more bool) {
+	if r.kind != recordReading {
+		return true, true
+	}
+	slot, err := record.Slot(r.body)
+	if err != nil {
+		return true, d.refuse(r, received, telemetry.ReasonMalformed, err.Error())
+	}
+	id, ok := e.binds[slot]
+	if !ok {
+		return true, d.refuse(r, received, telemetry.ReasonMalformed, fmt.Sprintf("no plan is known for slot %d of epoch %016x", slot, b.epoch))
+	}
+	plan := d.g.cfg.Plan(id)
+	if plan == nil {
+		d.unknown(fmt.Sprintf("plan %x", id))
+		return false, true
+	}
+	row := &d.g.row
+	if err := plan.Decode(r.body, &d.g.reading); err != nil {
+		return true, d.refuse(r, received, telemetry.ReasonMalformed, err.Error())
+	}
+	at, known := d.timeOf(b, e, r, received)
+	switch {
+	case d.g.reading.HasTime:
+		row.Time = d.g.reading.Time
+	case !known:
+		return true, d.refuse(r, received, telemetry.ReasonTime, "the device never learnt the time in this epoch")
+	default:
+		row.Time = at
+	}
+	row.Received = received
+	row.Schema, row.Version = plan.Name, plan.Version
+	row.Topic = plan.Topic(row.Topic[:0], d.g.reading.Captures)
+	row.Values = d.g.reading.Values
+	row.Tags = row.Tags[:0]
+	for _, t := range d.g.reading.Tags {
+		row.Tags = append(row.Tags, telemetry.Tag{Text: t.Text, Null: t.Null})
+	}
+	if taken, more = d.session.AddRow(row); !taken {
+		d.unknown(fmt.Sprintf("version %d of the schema %s", plan.Version, plan.Name))
+	}
+	return taken, more
+}
+
+// timeOf is when a record was made, in ns. What the current epoch sends before the
+// time was learnt is placed by the age that the device gives it.
+func (d *device) timeOf(b *batch, e *epoch, r *entry, received int64) (int64, bool) {
+	if unix, ok := e.timeOf(int64(r.uptime) * 1000); ok {
+		return unix * 1000, true
+	}
+	if b.epoch != d.epoch || r.uptime > b.uptime {
+		return 0, false
+	}
+	return received - int64(b.uptime-r.uptime)*int64(time.Millisecond), true
+}
+
+// refuse quarantines a record that cannot be read; its sequence counts as received.
+func (d *device) refuse(r *entry, received int64, reason telemetry.Reason, detail string) bool {
+	d.stats.Refused++
+	return d.session.Refuse(&telemetry.Message{Topic: []byte(upPrefix + d.name), Payload: r.body, Received: received}, reason, detail)
+}
+
+// unknown says, once for each, what a device recorded with and this node does not have.
+func (d *device) unknown(what string) {
+	d.stats.Waiting++
+	if !d.g.warned[what] {
+		d.g.warned[what] = true
+		d.g.log.Error("a device has records that no active schema is for; they stay on the device", "device", d.name, "needs", what)
+	}
+}
+
+// report keeps what a device says of itself.
+func (d *device) report(s *status) {
+	d.stats.Counters = s.counters
+	d.stats.Schemas = d.stats.Schemas[:0]
+	for _, one := range s.schemas {
+		d.stats.Schemas = append(d.stats.Schemas, DeviceSchema{Name: one.name, Version: int(one.version)})
+	}
+	for _, r := range s.refused {
+		d.stats.SchemasRefused++
+		d.g.log.Warn("a device refused a schema", "device", d.name, "schema", r.name, "version", r.version, "reason", refusalReason(r.reason))
+	}
+}
+
+func refusalReason(r byte) string {
+	names := []string{"", "malformed, or beyond this firmware", "signature", "not newer than what runs", "too large", "the topic says another name", "no free slot until the next start", "it runs, and could not be stored"}
+	if int(r) < len(names) && r > 0 {
+		return names[r]
+	}
+	return "unknown"
+}
