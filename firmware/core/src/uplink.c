@@ -67,7 +67,10 @@ static bool hello(struct weir *w) {
   struct weir_uplink *u = &w->uplink;
   uint64_t epoch = 0, sequence = 0, last = w->ring.first - 1;
   bool card = w->ports.storage != NULL;
-  if (card) last = weir_storage_durable(w->ports.storage) - 1;
+  if (card) {
+    uint64_t end = weir_storage_durable(w->ports.storage);
+    last = end > 0 ? end - 1 : 0; /* 0: nothing was appended yet */
+  }
   bool oldest = card && weir_storage_oldest(w->ports.storage, &epoch, &sequence) == WEIR_OK;
   weir_uplink_open(w, UP_HELLO);
   weir_uplink_u64(w, w->epoch);

@@ -200,13 +200,12 @@ static void lost_record(struct weir *w, const struct weir_stored *r) {
 static enum weir_step take(struct weir *w, struct weir_ask *a, const struct weir_stored *r) {
   struct weir_uplink *u = &w->uplink;
   uint64_t next = u->building ? batch_next(u) : a->first;
-  u->read_epoch = r->epoch;
-  u->read_next = r->sequence + 1;
-  if (r->kind >= WEIR_KIND_EPOCH) {
-    u->read_next = r->sequence;
+  if (r->kind >= WEIR_KIND_EPOCH) { /* has no sequence: the reader's place is what it was */
     lost_record(w, r);
     return STEP_MOVED;
   }
+  u->read_epoch = r->epoch;
+  u->read_next = r->sequence + 1;
   switch (place_of(w, a, r, next)) {
     case BEHIND:
       return STEP_MOVED;

@@ -160,6 +160,17 @@ static int loop(void) {
   }
 }
 
+static void format_card(void) {
+  static struct weir_format format;
+  uint32_t id = 0;
+  int r;
+  while (posix_random.bytes(NULL, (uint8_t *)&id, sizeof id) != WEIR_OK || id == 0) continue;
+  struct weir_format_config c = {.block = &card.block, .buffer = sectors, .card_id = id};
+  if (weir_format_begin(&format, &c) != WEIR_OK) fail("cannot format ", options.card);
+  while ((r = weir_format_poll(&format)) == WEIR_BUSY) continue;
+  if (r != WEIR_OK) fail("cannot format (64 MiB is the least) ", options.card);
+}
+
 static void load_plan(const char *path, uint8_t *to) {
   FILE *f = fopen(path, "rb");
   if (f == NULL) fail("cannot open ", path);
@@ -179,6 +190,7 @@ int main(int argc, char **argv) {
   if (options.card != NULL) {
     if (posix_card_open(&card, options.card) != WEIR_OK) fail("cannot open the card ", options.card);
     card.sync = !options.no_sync;
+    if (options.format) format_card();
     storage_config.block = &card.block;
     storage_config.flush_ms = options.flush_ms;
     ports.storage = &storage;

@@ -15,6 +15,7 @@ static const char usage[] =
     "  --schema-key HEX       public key that signs schemas on weir/schema/+\n"
     "  --slots DIR            where such schemas are kept\n"
     "  --card IMAGE           a card (weir card format IMAGE --size 64M); without one the ring is all there is\n"
+    "  --format               formats the card first: what it holds is gone\n"
     "  --state FILE           memory that a watchdog reset does not clear\n"
     "  --topic FILTER         subscribe to this, too; up to 8 times\n"
     "  --local-only           do not subscribe to the topics of the schemas\n"
@@ -145,6 +146,7 @@ void options_read(struct options *o, int argc, char **argv) {
     }
     if (strcmp(argv[i], "--local-only") == 0) o->config.local_only = true;
     else if (strcmp(argv[i], "--no-sync") == 0) o->no_sync = true;
+    else if (strcmp(argv[i], "--format") == 0) o->format = true;
     else if (i + 1 == argc) fail("not known, or without its value: ", argv[i]);
     else {
       const char *name = argv[i++];
