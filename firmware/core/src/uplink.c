@@ -9,7 +9,8 @@
 enum {
   SILENCE_S = 15,       /* no cursor for so long: hello again */
   SILENCE_MAX_S = 900,
-  STATUS_S = 900
+  STATUS_S = 900,
+  FLIGHT_S = 30 /* a broker that answers pings and not a PUBLISH is not waited for longer */
 };
 
 int weir_uplink_init(struct weir *w) {
@@ -60,6 +61,7 @@ bool weir_uplink_send(struct weir *w) {
   weir_put32(w->memory.batch + u->batch_size, weir_crc32(0, w->memory.batch, u->batch_size));
   if (weir_mqtt_publish(&w->mqtt, u->up_topic, w->memory.batch, u->batch_size + UPLINK_CRC) != WEIR_OK) return false;
   u->in_flight = true;
+  u->flight_at = w->now;
   return true;
 }
 
@@ -246,6 +248,11 @@ bool weir_uplink_scheduled(const struct weir *w, uint64_t *opens_at) {
 enum weir_step weir_uplink_step(struct weir *w) {
   struct weir_uplink *u = &w->uplink;
   uint64_t opens_at;
+  if (w->mqtt.state == WEIR_MQTT_UP && u->in_flight && w->now >= u->flight_at + (uint64_t)FLIGHT_S * SECOND) {
+    u->flight_at = w->now; /* it is sent again on the new connection */
+    weir_mqtt_restart(&w->mqtt);
+    return STEP_MOVED;
+  }
   if (w->mqtt.state != WEIR_MQTT_UP || !u->subscribed || u->in_flight || !weir_uplink_scheduled(w, &opens_at)) return STEP_IDLE;
   /* Silence after a hello, or after batches: the gateway went away, or what it said was lost. */
   if (w->now >= u->hello_at && (!u->greeted || u->window_count > 0)) u->wants_hello = true;
@@ -275,9 +282,10 @@ uint64_t weir_uplink_deadline(const struct weir *w) {
   uint64_t at = UINT64_MAX, opens_at;
   if (!weir_uplink_scheduled(w, &opens_at)) return opens_at;
   if (w->mqtt.state != WEIR_MQTT_UP || !u->subscribed) return at;
+  if (u->in_flight) return u->flight_at + (uint64_t)FLIGHT_S * SECOND;
   if (!u->greeted || u->window_count > 0) at = u->hello_at;
-  if (u->in_flight || !u->greeted) return at;
-  at = weir_earlier(at, u->status_at);
+  if (!u->greeted) return at;
+  if (!u->building) at = weir_earlier(at, u->status_at);
   if (u->building && !u->from_card) at = weir_earlier(at, u->batch_since + (uint64_t)w->config.linger_ms * 1000u);
   if (w->config.uplink_period_s != 0) { /* the end of the window */
     uint64_t period = (uint64_t)w->config.uplink_period_s * SECOND;

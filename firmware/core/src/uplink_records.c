@@ -136,6 +136,7 @@ static enum weir_step from_ring(struct weir *w, uint64_t next, uint64_t end, boo
   }
   full = full || room(w) < LITTLE || u->place.sequence != batch_next(u);
   all_there = all_there && batch_next(u) >= end;
+  if (!u->from_ask && u->ask_count > 0) full = true; /* a batch that waits would hold up what was asked for */
   if (full || all_there || w->phase != PHASE_RUNNING || w->now - u->batch_since >= (uint64_t)w->config.linger_ms * 1000u)
     return sent(w);
   return moved ? STEP_MOVED : STEP_IDLE;

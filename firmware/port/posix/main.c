@@ -44,6 +44,7 @@ static void fail(const char *what, const char *which) {
 /* ------------------------------------------------------------------ sensor */
 
 static uint64_t sensed, next_sense = UINT64_MAX;
+static uint64_t spins; /* times that the core had nothing to do and yet asked to be called at once */
 
 /* Reading number n of this device: the same for the same start. */
 static uint32_t reading(char *out, size_t size, uint64_t n, uint64_t at_us) {
@@ -126,9 +127,9 @@ static int finish(void) {
   bool quiet = weir_quiesce(&recorder) == WEIR_OK;
   log_durable();
   const struct weir_stats *s = weir_stats(&recorder);
-  printf("stats: received=%u local=%u recorded=%u acknowledged=%u redelivered=%u deferred=%u held=%u dropped_oldest=%u dropped_newest=%u batches=%u sent=%u hellos=%u lost=%u down_refused=%u schemas_taken=%u schemas_refused=%u polls=%u idle_polls=%u connects=%u confirmed=%" PRIu64 " ring_peak=%u\n",
+  printf("stats: received=%u local=%u recorded=%u acknowledged=%u redelivered=%u deferred=%u held=%u dropped_oldest=%u dropped_newest=%u batches=%u sent=%u hellos=%u lost=%u down_refused=%u schemas_taken=%u schemas_refused=%u polls=%u idle_polls=%u connects=%u confirmed=%" PRIu64 " ring_peak=%u spins=%" PRIu64 "\n",
          s->received, s->local, s->recorded, s->acknowledged, s->redelivered, s->deferred, s->held, s->dropped_oldest, s->dropped_newest, s->batches,
-         s->sent, s->hellos, s->lost, s->down_refused, s->schemas_taken, s->schemas_refused, s->polls, s->idle_polls, recorder.mqtt.connects, weir_confirmed(&recorder), s->ring_peak);
+         s->sent, s->hellos, s->lost, s->down_refused, s->schemas_taken, s->schemas_refused, s->polls, s->idle_polls, recorder.mqtt.connects, weir_confirmed(&recorder), s->ring_peak, spins);
   printf(quiet ? "quiet\n" : "not quiet\n");
   return quiet ? 0 : 1;
 }
@@ -137,6 +138,7 @@ static int loop(void) {
   bool draining = false;
   for (;;) {
     uint64_t deadline = weir_poll(&recorder);
+    if (!recorder.moved && deadline <= recorder.now) spins++;
     if (recorder.epoch != 0 && !draining && sensing()) {
       if (next_sense == UINT64_MAX) next_sense = uptime();
       uint32_t before = weir_stats(&recorder)->local;

@@ -150,6 +150,7 @@ struct weir_uplink {
 
   /* the message in memory.batch: being built, or in flight */
   bool in_flight, building, from_ask, from_card;
+  uint64_t flight_at;
   uint64_t batch_epoch, batch_first, batch_uptime, batch_since;
   uint32_t batch_n, batch_size, batch_count_at;
   uint16_t batch_slots; /* which slots its readings use */
