@@ -9,9 +9,11 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -53,8 +55,19 @@ const (
 )
 
 func cutOptions(dir string) embedded.Options {
-	return embedded.Options{Dir: dir, CompactRows: 500, MergeFanIn: 2, DeletedAge: 50 * time.Millisecond, CompactAge: time.Hour, WALBytes: 64 << 10}
+	o := embedded.Options{Dir: dir, CompactRows: 500, MergeFanIn: 2, DeletedAge: 50 * time.Millisecond, CompactAge: time.Hour, WALBytes: 64 << 10}
+	if os.Getenv(sealedCut) != "" {
+		m, err := seal.ParseMaster([]byte(strings.Repeat("5e", seal.KeyBytes)))
+		if err != nil {
+			panic(err)
+		}
+		o.Sealing = seal.Holding(m)
+	}
+	return o
 }
+
+// sealedCut is set where the store is encrypted.
+const sealedCut = "WEIR_TEST_CUT_SEALED"
 
 // cutTime is the time of reading n: two days, so that compaction cuts partitions.
 func cutTime(n int) int64 {
@@ -186,6 +199,10 @@ func diskHolds(dir string, r reports) (problem string, found reports) {
 	if problem := found.checkDeleted(env, r); problem != "" {
 		return problem, found
 	}
+	var damaged []error
+	if err := s.Verify(ctx, func(d embedded.Damage) { damaged = append(damaged, d.Err) }, nil); err != nil || len(damaged) > 0 {
+		return fmt.Sprintf("verify: %v, %v", err, damaged), found
+	}
 	return checkRest(ctx, s, found.commits), found
 }
 
@@ -275,7 +292,16 @@ func checkRest(ctx context.Context, s *embedded.Store, commits int) string {
 	return ""
 }
 
-func TestAStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) {
+func TestAStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) { cutStoreAnywhere(t, 1) }
+
+// The key ring and the manifest must be as good as the rest at each moment.
+func TestASealedStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) {
+	t.Setenv(sealedCut, "1")
+	cutStoreAnywhere(t, 8)
+}
+
+// cutStoreAnywhere cuts the power at one of so many positions.
+func cutStoreAnywhere(t *testing.T, oneOf int) {
 	events, root := record(t, "store", false)
 	seed := cutSeed()
 	t.Logf("seed %d (WEIR_SEED=%d repeats it); %d events", seed, seed, len(events))
@@ -300,12 +326,15 @@ func TestAStoreSurvivesAPowerCutAtAnyPoint(t *testing.T) {
 	// Every position is cut once, with the kinds in turn; a longer run gives each
 	// position every kind, and other choices of Mixed.
 	disks := len(events)
+	if oneOf > 1 {
+		disks = len(events) / oneOf
+	}
 	if os.Getenv("WEIR_SOAK") != "" {
 		disks = 21 * len(events)
 	}
 	eachDisk(t, disks, func(d int) string {
 		random := rand.New(rand.NewPCG(seed, uint64(d)))
-		i := d % len(events)
+		i := (d*oneOf + int(seed%uint64(oneOf))) % len(events)
 		cut := Cut((uint64(i+d/len(events)) + seed) % 3)
 		at := events[i].Start + 1
 		var reported reports

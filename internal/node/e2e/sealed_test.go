@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -216,7 +219,31 @@ encryption: {enabled: %v, key_file: ./keys.d/master.key}
 	r.kill()
 	look()
 	log += r.out.String()
+	r = serve()
+	kept := make(chan string, 1)
+	c = client3(t, r.broker, "receiver", true)
+	done(t, c.Subscribe("sekretwerk/behalten", 1, func(_ mqtt3.Client, m mqtt3.Message) { kept <- string(m.Payload()) }))
+	select {
+	case payload := <-kept:
+		if payload != "behaltenwort" {
+			t.Errorf("%q was retained", payload)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the retained message is gone")
+	}
+	c.Disconnect(100)
+	// What a crash prints.
+	if err := r.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	<-r.exited
+	if dump := r.out.String(); !strings.Contains(dump, "goroutine 1 ") {
+		t.Errorf("no dump: %.200s", dump)
+	}
+	look()
+	log += r.out.String()
 	if encrypted {
+		noKey(t, p, log, h)
 		for what, needle := range needles() {
 			if strings.Contains(log, string(needle)) && !slices.Contains([]string{"text tafelwort"}, what) {
 				t.Errorf("the log shows %s", what)
@@ -224,6 +251,34 @@ encryption: {enabled: %v, key_file: ./keys.d/master.key}
 		}
 	}
 	return h, p
+}
+
+// noKey looks for the master key in logs, dumps and files.
+func noKey(t *testing.T, p *place, log string, h *haystack) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.dir, "keys.d", "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for file := range h.files {
+		if data, err := os.ReadFile(file); err == nil {
+			log += string(data)
+		}
+	}
+	for what, form := range map[string]string{
+		"raw": string(key[:16]), "hex": hex.EncodeToString(key[:16]), "base64": base64.StdEncoding.EncodeToString(key[:15]),
+		"decimal": strings.Trim(fmt.Sprint(key[:8]), "[]"), "a word of a dump": fmt.Sprintf("0x%x", binary.LittleEndian.Uint64(key)),
+	} {
+		if strings.Contains(log, form) {
+			t.Errorf("the master key stands in logs, dumps or files as %s", what)
+		}
+	}
 }
 
 func TestWithEncryptionTheDiskShowsNothing(t *testing.T) {
