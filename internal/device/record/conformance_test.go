@@ -39,11 +39,21 @@ func TestProfile(t *testing.T) {
 		name   string
 		server int // 0: only the device has it
 	}{
-		{"plan_bytes", schema.DevicePlan}, {"plans", 0}, {"depth", schema.DeviceDepth}, {"names", schema.DeviceNames},
-		{"name_bytes", schema.DeviceName}, {"text_bytes", schema.DeviceText}, {"number_digits", schema.DeviceDigits},
-		{"properties", schema.DeviceProperties}, {"fields", schema.DeviceFields}, {"captures", schema.DeviceCaptures},
-		{"topic_bytes", schema.DeviceTopic}, {"record_bytes", schema.DeviceRecord}, {"list_entries", schema.DeviceEntries},
-		{"when", schema.DeviceWhen}, {"elements", schema.DeviceElements},
+		{"plan_bytes", schema.DevicePlan},
+		{"plans", 0},
+		{"depth", schema.DeviceDepth},
+		{"names", schema.DeviceNames},
+		{"name_bytes", schema.DeviceName},
+		{"text_bytes", schema.DeviceText},
+		{"number_digits", schema.DeviceDigits},
+		{"properties", schema.DeviceProperties},
+		{"fields", schema.DeviceFields},
+		{"captures", schema.DeviceCaptures},
+		{"topic_bytes", schema.DeviceTopic},
+		{"record_bytes", schema.DeviceRecord},
+		{"list_entries", schema.DeviceEntries},
+		{"when", schema.DeviceWhen},
+		{"elements", schema.DeviceElements},
 	}
 	got := startFirmware(t).ask(t, []byte{'L'}, 2*len(limits))
 	for i, l := range limits {
