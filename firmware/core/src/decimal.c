@@ -5,6 +5,11 @@
 bool decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
   if (mantissa == 0) power = 0;
   if (power > 19) return false;
+  if (power <= 4 && mantissa >> 32 == 0) { /* what telemetry is made of */
+    static const uint16_t powers[] = {1, 10, 100, 1000, 10000};
+    *out = (uint64_t)(uint32_t)mantissa * powers[power];
+    return true;
+  }
   for (; power > 0; power--) {
     if (mantissa > UINT64_MAX / 10) return false;
     mantissa *= 10;
@@ -32,6 +37,10 @@ int decimal_compare(const struct decimal *d, const uint8_t *constant) {
   if (d->mantissa == 0) return negative ? 1 : -1;
   if (other == 0) return d->negative ? -1 : 1;
   if (d->negative != negative) return d->negative ? -1 : 1;
+  if (d->exponent == read16s(constant + 8)) {
+    int same = (d->mantissa > other) - (d->mantissa < other);
+    return negative ? -same : same;
+  }
   int order = compare_scaled(d->mantissa, d->exponent, other, read16s(constant + 8));
   return negative ? -order : order;
 }

@@ -273,24 +273,30 @@ static uint32_t level_end(const char *topic, uint32_t size, uint32_t at) {
 bool weir_plan_match(const struct weir_plan *plan, const char *topic, uint32_t size, struct weir_captures *captures) {
   const uint8_t *l = plan->bytes + read16(plan->bytes + PLAN_TOPIC);
   uint32_t levels = *l++, at = 0;
+  struct weir_capture *value = captures->values;
   captures->topic = topic;
   captures->count = 0;
   if (size == 0 || size > WEIR_TOPIC_MAX || (topic[0] == '$' && l[0] != 0)) return false;
   for (uint32_t i = 0; i < levels; i++) {
     uint8_t kind = *l++;
-    if (kind == 3) return true; /* also for the parent level itself */
+    if (kind == 3) { /* also for the parent level itself */
+      captures->count = (uint8_t)(value - captures->values);
+      return true;
+    }
     if (at > size) return false;
     uint32_t end = kind == 0 ? at + *l : level_end(topic, size, at);
     if (kind == 0) {
       if (end > size || (end < size && topic[end] != '/') || !same_bytes(l + 1, (const uint8_t *)topic + at, *l)) return false;
       l += 1u + *l;
     } else if (kind == 2) {
-      captures->values[captures->count].at = (uint16_t)at;
-      captures->values[captures->count++].size = (uint16_t)(end - at);
+      value->at = (uint16_t)at;
+      value->size = (uint16_t)(end - at);
+      value++;
       l += 1u + *l;
     }
     at = end + 1;
   }
+  captures->count = (uint8_t)(value - captures->values);
   return at > size;
 }
 

@@ -69,9 +69,14 @@ static inline uint32_t read32(const uint8_t *p) {
 
 static inline uint64_t read64(const uint8_t *p) { return read32(p) | (uint64_t)read32(p + 4) << 32; }
 
+/* Names and levels are short: words, the last of which may overlap the one before. */
 static inline bool same_bytes(const uint8_t *a, const uint8_t *b, uint32_t n) {
-  for (; n >= 4; n -= 4, a += 4, b += 4) {
-    if (read32(a) != read32(b)) return false;
+  if (n >= 4) {
+    const uint8_t *last = a + n - 4;
+    for (; a < last; a += 4, b += 4) {
+      if (read32(a) != read32(b)) return false;
+    }
+    return read32(last) == read32(b - (a - last));
   }
   for (; n > 0; n--) {
     if (*a++ != *b++) return false;
