@@ -30,14 +30,14 @@ static enum weir_step feed(struct weir *w) {
   uint64_t expects = weir_storage_expects(s);
   if (w->feed.sequence > expects) weir_ring_seek(&w->ring, &w->feed, expects < w->ring.first ? w->ring.first : expects);
   weir_ring_catch_up(&w->ring, &w->feed);
-  w->feed_blocked = false;
   while (fed < FEED_AT_ONCE && weir_ring_at(&w->ring, &w->feed, &e)) {
     int r = weir_storage_append(s, e.kind, e.sequence, e.uptime_ms, e.body, (uint16_t)e.size);
     if (r != WEIR_OK) {
-      w->feed_blocked = true;
-      if (r != WEIR_BUSY && fed == 0) w->stats.storage_errors++;
+      if (r != WEIR_BUSY && !w->store_refused) w->stats.storage_errors++;
+      if (r != WEIR_BUSY) w->store_refused = true;
       break;
     }
+    w->store_refused = false;
     weir_ring_step(&w->ring, &w->feed, &e);
     fed++;
   }

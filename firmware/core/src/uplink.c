@@ -10,6 +10,9 @@ enum {
   SILENCE_S = 15,       /* no cursor for so long: hello again */
   SILENCE_MAX_S = 900,
   STATUS_S = 900,
+  CARD_NONE = 0,
+  CARD_KNOWN = 1,
+  CARD_UNKNOWN = 2,
   FLIGHT_S = 30 /* a broker that answers pings and not a PUBLISH is not waited for longer */
 };
 
@@ -74,6 +77,7 @@ static bool hello(struct weir *w) {
     last = end > 0 ? end - 1 : 0; /* 0: nothing was appended yet */
   }
   bool oldest = card && weir_storage_oldest(w->ports.storage, &epoch, &sequence) == WEIR_OK;
+  uint32_t card_id = oldest ? weir_storage_card_id(w->ports.storage) : 0;
   weir_uplink_open(w, UP_HELLO);
   weir_uplink_u64(w, w->epoch);
   weir_uplink_varint(w, last);
@@ -81,8 +85,9 @@ static bool hello(struct weir *w) {
   weir_uplink_u8(w, (uint32_t)w->cause);
   weir_uplink_u8(w, w->cause_part);
   weir_uplink_u8(w, w->config.order);
-  weir_uplink_u8(w, oldest ? 1 : 0);
+  weir_uplink_u8(w, oldest ? CARD_KNOWN : card ? CARD_UNKNOWN : CARD_NONE);
   if (oldest) {
+    for (uint32_t i = 0; i < 4; i++) weir_uplink_u8(w, card_id >> (8 * i) & 0xff);
     weir_uplink_u64(w, epoch);
     weir_uplink_varint(w, sequence);
   }

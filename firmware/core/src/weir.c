@@ -9,7 +9,8 @@
 enum {
   RING_LEAST = 1024,
   BATCH_LEAST = 640,
-  POLL_BYTES = 2048 /* received in one poll */
+  POLL_BYTES = 2048, /* received in one poll */
+  CARD_COMES_S = 10  /* how long weir_quiesce waits for a card to come up */
 };
 
 static bool aligned(const void *p) { return (uintptr_t)p % WEIR_BLOCK_ALIGN == 0; }
@@ -67,6 +68,7 @@ int weir_init(struct weir *w, const struct weir_config *config, const struct wei
 static void on_storage(void *ctx, const struct weir_storage_event *e) {
   struct weir *w = (struct weir *)ctx;
   if (e->type == WEIR_EV_ROTATED || e->type == WEIR_EV_MOUNTED) w->rebind = true;
+  if (e->type == WEIR_EV_MOUNTED) w->uplink.wants_hello = true; /* the gateway hears what card it is */
   if (e->type == WEIR_EV_GONE || e->type == WEIR_EV_READ_ONLY) w->stats.storage_errors++;
 }
 
@@ -96,6 +98,16 @@ static enum weir_step begin_epoch(struct weir *w) {
 
 /* ---------------------------------------------------------------- quiescing */
 
+/* A card that is being looked at may yet take what is in the ring. */
+static bool card_comes(const struct weir *w) {
+  struct weir_block_info info;
+  const struct weir_block *block;
+  if (w->ports.storage == NULL || w->now >= w->quiesce_until) return false;
+  if (weir_storage_state(w->ports.storage) == WEIR_CARD_MOUNTING) return true;
+  block = w->ports.storage_config->block;
+  return weir_storage_state(w->ports.storage) == WEIR_CARD_ABSENT && block->info(block->ctx, &info) >= 0;
+}
+
 static enum weir_step quiesce_step(struct weir *w) {
   if (w->phase != PHASE_QUIESCING) return STEP_IDLE;
   if (w->ring.count > 0 && w->feed.sequence < weir_ring_next(&w->ring) && w->ports.storage != NULL &&
@@ -104,6 +116,7 @@ static enum weir_step quiesce_step(struct weir *w) {
   if (w->ports.storage != NULL && weir_storage_quiesce(w->ports.storage) == WEIR_BUSY) return STEP_IDLE;
   if (!weir_rollout_ready(w)) return STEP_IDLE;
   bool card = w->ports.storage != NULL && weir_storage_state(w->ports.storage) == WEIR_CARD_READY;
+  if (w->ring.count > 0 && card_comes(w)) return STEP_IDLE;
   if (card && w->mqtt.state == WEIR_MQTT_UP && weir_intake_waits(w)) return STEP_IDLE; /* PUBACKs go out first */
   if (w->mqtt.state == WEIR_MQTT_UP && weir_mqtt_pending(&w->mqtt)) return STEP_IDLE;
   weir_mqtt_want(&w->mqtt, false);
@@ -113,7 +126,10 @@ static enum weir_step quiesce_step(struct weir *w) {
 }
 
 int weir_quiesce(struct weir *w) {
-  if (w->phase == PHASE_RUNNING || w->phase == PHASE_EPOCH) w->phase = PHASE_QUIESCING;
+  if (w->phase == PHASE_RUNNING || w->phase == PHASE_EPOCH) {
+    w->phase = PHASE_QUIESCING;
+    w->quiesce_until = w->ports.clock->uptime_us(w->ports.clock->ctx) + (uint64_t)CARD_COMES_S * SECOND;
+  }
   w->moved = true;
   return w->phase == PHASE_QUIET ? WEIR_OK : WEIR_BUSY;
 }

@@ -131,9 +131,15 @@ func (d *device) greet(ctx context.Context, h *hello) error {
 	d.epoch, d.last, d.order = h.epoch, h.last, h.order
 	d.stats.Hellos++
 	d.stats.Cause, d.stats.Part = h.cause, h.part
-	// Nothing older than this epoch is on the card, or there is no card: nothing to sweep.
-	if !h.onCard && h.last == 0 || h.onCard && h.oldestEpoch == h.epoch {
-		d.memory.swept(d.session, h.epoch, d.memory.sweepSequenceOf(h.epoch))
+	switch m := d.memory; {
+	case h.card == cardNone, h.card == cardKnown && h.oldestEpoch == h.epoch:
+		// Nothing is older than this epoch: nothing to sweep.
+		m.swept(d.session, h.epoch, m.sweepSequenceOf(h.epoch))
+	case h.card == cardKnown && h.cardID != m.card:
+		m.swept(d.session, 0, 0) // another card: all of it
+	}
+	if h.card == cardKnown {
+		d.memory.sees(d.session, h.cardID)
 	}
 	asks := d.asks()
 	d.asked = len(asks) > 0

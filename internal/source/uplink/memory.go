@@ -11,6 +11,7 @@ import (
 const (
 	markSweepEpoch    = 1
 	markSweepSequence = 2
+	markCard          = 3
 
 	baseSpans  = 16 // epoch; first; end, with lostBit
 	rowsSpans  = 10000
@@ -124,6 +125,7 @@ type memory struct {
 	epochs        map[uint64]*epoch
 	sweepEpoch    uint64 // how far the last sweep came; 0: nowhere
 	sweepSequence uint64
+	card          uint32 // id of the card that the sweep is about
 
 	spans, binds, points *table
 }
@@ -141,6 +143,7 @@ func newMemory(marks []telemetry.Mark) *memory {
 		byID[k.ID] = k.Value
 	}
 	m.sweepEpoch, m.sweepSequence = byID[markSweepEpoch], byID[markSweepSequence]
+	m.card = uint32(byID[markCard])
 	for _, t := range []*table{m.spans, m.binds, m.points} {
 		t.load(byID)
 	}
@@ -275,6 +278,14 @@ func (m *memory) swept(to marker, epoch, sequence uint64) {
 	if m.sweepSequence != sequence {
 		m.sweepSequence = sequence
 		to.Mark(markSweepSequence, sequence)
+	}
+}
+
+// sees enters which card is in the device.
+func (m *memory) sees(to marker, card uint32) {
+	if m.card != card {
+		m.card = card
+		to.Mark(markCard, uint64(card))
 	}
 }
 

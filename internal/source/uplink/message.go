@@ -33,10 +33,18 @@ var errMessage = errors.New("not a message of the uplink, or a damaged one")
 // span is the sequences [first, end).
 type span struct{ first, end uint64 }
 
+// What a hello says of the card.
+const (
+	cardNone    = 0 // the device has no place for one
+	cardKnown   = 1
+	cardUnknown = 2 // none in it, or not looked through yet
+)
+
 type hello struct {
 	epoch, last, uptime uint64
 	cause, part, order  byte
-	onCard              bool
+	card                byte
+	cardID              uint32
 	oldestEpoch, oldest uint64
 }
 
@@ -190,11 +198,12 @@ type served uint64
 
 func (r *reader) hello() *hello {
 	h := &hello{epoch: r.u64(), last: r.varint(), uptime: r.varint(), cause: r.u8(), part: r.u8(), order: r.u8()}
-	h.onCard = r.flag()
-	if h.onCard {
+	h.card = r.u8()
+	if h.card == cardKnown {
+		h.cardID = uint32(r.u16()) | uint32(r.u16())<<16
 		h.oldestEpoch, h.oldest = r.u64(), r.varint()
 	}
-	if h.epoch == 0 || h.order > 1 || h.last > maxSequence {
+	if h.epoch == 0 || h.card > cardUnknown || h.order > 1 || h.last > maxSequence {
 		r.fail()
 	}
 	return h

@@ -196,7 +196,7 @@ struct weir {
 
   struct weir_ring ring;
   struct weir_ring_place feed; /* from the ring to the card */
-  bool feed_blocked;
+  bool store_refused;          /* the last append was refused: counted once */
   bool card_busy;
   bool rebind;                 /* the card began a segment: say the plans again */
 
@@ -213,6 +213,7 @@ struct weir {
   struct weir_check checks[WEIR_CHECKS];
   uint8_t bodies[WEIR_CHECKS][WEIR_BODY_MAX];
   uint64_t in_sequence;  /* of the record that the last call made */
+  uint64_t quiesce_until;
   uint64_t held_since;   /* when the ring began to hold the network; 0: it does not */
   bool deferred;         /* the broker has messages of ours that were let go */
 
