@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,9 +139,32 @@ func (r *rollupRig) send() {
 	r.commit(out)
 }
 
+// delete deletes the readings of one device and some hours from both stores. They
+// are not sent again: after an hour they would be new.
+func (r *rollupRig) delete() {
+	t := r.t
+	device := fmt.Sprint("d", rapid.IntRange(0, 2).Draw(t, "device"))
+	from := r.now() - int64(rapid.IntRange(0, 9*24).Draw(t, "from"))*int64(time.Hour)
+	to := from + int64(rapid.IntRange(1, 24).Draw(t, "hours"))*int64(time.Hour)
+	text := func(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }
+	where := fmt.Sprintf("dev = '%s' and time >= '%s' and time < '%s'", device, text(from), text(to))
+	_, err := query.New(r.s, query.Options{}).Delete(r.ctx, telemetry.DefaultTenant, "m", where)
+	r.check(err)
+	r.model.DeleteWhere(telemetry.DefaultTenant, "m", func(info store.SeriesInfo, at int64) bool {
+		return info.Tags[0].Value == device && at >= from && at < to
+	})
+	r.sent = slices.DeleteFunc(r.sent, func(m sentReading) bool {
+		return fmt.Sprint("d", m.series%3) == device && m.time >= from && m.time < to
+	})
+}
+
 func (r *rollupRig) step() {
 	t := r.t
-	switch rapid.IntRange(0, 9).Draw(t, "step") {
+	switch rapid.IntRange(0, 10).Draw(t, "step") {
+	case 10:
+		if r.policy.Retention == 0 { // what is final is not deleted
+			r.delete()
+		}
 	case 0, 1, 2:
 		r.check(r.s.Compact(r.ctx))
 	case 3:

@@ -189,6 +189,13 @@ func (s *Store) rollUpOne(ctx context.Context, tn *tenant, p *tablePolicy, now i
 			c.discard()
 			return true, s.mergeFailed(segs, err)
 		}
+		if len(c.rolled) == 0 {
+			// All of its rows are deleted or overwritten: there is nothing to say.
+			tn.payments[rollupKey{p.name.name, part}] = payment{question: question(segs, p.widthsAt(to, now))}
+			if len(c.unrolled) == 0 {
+				continue
+			}
+		}
 		return true, s.enterRolled(c, nil)
 	}
 	return false, nil

@@ -129,3 +129,11 @@ func (u *memRollup) Read(dst *telemetry.Section, parts []rollup.Ref) (int64, err
 	}
 	return int64(dst.SizeBytes()), nil
 }
+
+// DeleteWhere deletes the readings of a table for which gone is true.
+func (m *Memory) DeleteWhere(tenant telemetry.Tenant, table string, gone func(info store.SeriesInfo, time int64) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mt := m.tenant(tenant)
+	mt.rows[table] = slices.DeleteFunc(mt.rows[table], func(r memRow) bool { return gone(mt.info[r.series].info, r.time) })
+}
