@@ -74,6 +74,8 @@ void weir_watch_step(struct weir *w) {
   const struct weir_watchdog *dog = w->ports.watchdog;
   volatile struct weir_retained *r = retained(w);
   if (dog == NULL || w->watch.blamed) return;
+  if (r != NULL) r->part = WEIR_PART_BOARD; /* at work from here to the next poll */
+  if (w->now - w->watch.fed_at < (uint64_t)dog->timeout_ms * 125u && w->watch.fed_at != 0) return; /* an eighth */
   enum weir_part part = stuck(w);
   if (part != WEIR_PART_NONE) {
     w->watch.blamed = true;
@@ -82,10 +84,7 @@ void weir_watch_step(struct weir *w) {
     dog->feed(dog->ctx);
     w->watch.fed_at = w->now;
   }
-  if (r != NULL) {
-    r->uptime_s = (uint32_t)(w->now / SECOND);
-    r->part = WEIR_PART_BOARD; /* at work from here to the next poll */
-  }
+  if (r != NULL) r->uptime_s = (uint32_t)(w->now / SECOND);
 }
 
 uint64_t weir_watch_deadline(const struct weir *w) {

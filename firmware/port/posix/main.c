@@ -137,6 +137,7 @@ static int finish(void) {
 static int loop(void) {
   bool draining = false;
   for (;;) {
+    weir_hang_hook(WEIR_PART_BOARD);
     uint64_t deadline = weir_poll(&recorder);
     if (!recorder.moved && deadline <= recorder.now) spins++;
     if (recorder.epoch != 0 && !draining && sensing()) {
@@ -193,6 +194,7 @@ int main(int argc, char **argv) {
     if (posix_card_open(&card, options.card) != WEIR_OK) fail("cannot open the card ", options.card);
     card.sync = !options.no_sync;
     if (options.format) format_card();
+    card.hang = options.hang_card;
     storage_config.block = &card.block;
     storage_config.flush_ms = options.flush_ms;
     ports.storage = &storage;

@@ -34,6 +34,7 @@ static const char usage[] =
     "  --virtual S            a clock that jumps while nothing happens; ends after S seconds of it\n"
     "  --link-seed N, --link-period S   a link that comes and goes\n"
     "  --hang PART, --hang-after N      hangs in that part (network, check, ring, storage, uplink, time, schema, board)\n"
+    "  --hang-card            operations of the card never end\n"
     "  --no-sync              leaves out fdatasync: for tests that kill the process only\n";
 
 static void fail(const char *what, const char *which) {
@@ -146,6 +147,7 @@ void options_read(struct options *o, int argc, char **argv) {
     }
     if (strcmp(argv[i], "--local-only") == 0) o->config.local_only = true;
     else if (strcmp(argv[i], "--no-sync") == 0) o->no_sync = true;
+    else if (strcmp(argv[i], "--hang-card") == 0) o->hang_card = true;
     else if (strcmp(argv[i], "--format") == 0) o->format = true;
     else if (i + 1 == argc) fail("not known, or without its value: ", argv[i]);
     else {

@@ -16,7 +16,7 @@ struct options {
   uint32_t ring;
   uint32_t watchdog_ms;
   uint32_t flush_ms;
-  bool no_sync, format;
+  bool no_sync, format, hang_card;
 
   /* a sensor of its own */
   uint32_t sense_ms; /* 0: none */

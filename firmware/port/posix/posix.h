@@ -64,4 +64,7 @@ extern const struct weir_random posix_random;
 extern enum weir_part posix_hang_part;
 extern uint64_t posix_hang_after; /* entries of the part */
 
+/* The core calls it before it enters a part (WEIR_HANG_HOOK), the loop for WEIR_PART_BOARD. */
+void weir_hang_hook(enum weir_part part);
+
 #endif

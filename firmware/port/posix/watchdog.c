@@ -60,8 +60,6 @@ const struct weir_random posix_random = {NULL, random_bytes};
 enum weir_part posix_hang_part = WEIR_PART_NONE;
 uint64_t posix_hang_after = 0;
 
-/* The core calls this before it enters a part (WEIR_HANG_HOOK). */
-void weir_hang_hook(enum weir_part part);
 void weir_hang_hook(enum weir_part part) {
   static uint64_t entered;
   if (posix_hang_part == WEIR_PART_NONE || part != posix_hang_part || entered++ < posix_hang_after) return;
