@@ -10,18 +10,31 @@ import (
 
 type importCmd struct {
 	configFlags
-	Format  string   `placeholder:"FORMAT" help:"csv, ndjson, parquet or another kind (default: by what the files are)."`
-	Table   string   `help:"The table (default: as the file, or what stands beside it, says)."`
-	Schema  string   `placeholder:"FILE" help:"A schema document to record first; its table is filled."`
-	Again   bool     `help:"Import from the beginning what an earlier run has imported."`
-	Resume  bool     `help:"Go on where an earlier run of the same import ended, which is what happens anyway."`
-	Rejects string   `placeholder:"FILE" help:"Where to list every row that cannot be imported, as file:line: reason."`
-	Paths   []string `arg:"" name:"path" help:"Files, or directories that weir export --all wrote."`
+	Format  string `placeholder:"FORMAT" help:"csv, ndjson, parquet or another kind (default: by what the files are)."`
+	From    string `placeholder:"DATABASE" help:"A dump of influx or timescale; the same as --format."`
+	Table   string `help:"The table (default: as the file, or what stands beside it, says)."`
+	Schema  string `placeholder:"FILE" help:"A schema document to record first; its table is filled."`
+	Again   bool   `help:"Import from the beginning what an earlier run has imported."`
+	Resume  bool   `help:"Go on where an earlier run of the same import ended, which is what happens anyway."`
+	Rejects string `placeholder:"FILE" help:"Where to list every row that cannot be imported, as file:line: reason."`
+
+	SourceTable string   `placeholder:"NAME" help:"Of a PostgreSQL dump: only this table."`
+	Columns     []string `placeholder:"A,B" help:"Of rows of COPY TO STDOUT without a header: their columns."`
+	TimeColumn  string   `placeholder:"NAME" help:"Of a PostgreSQL dump: the column of time (default: the first timestamp)."`
+	Tags        []string `placeholder:"A,B" help:"Of a PostgreSQL dump: the columns that are tags (default: text with few values)."`
+
+	Paths []string `arg:"" name:"path" help:"Files, or directories that weir export --all wrote."`
 }
 
 func (c importCmd) Run(ctx context.Context, s streams) error {
 	if c.Again && c.Resume {
 		return invalid("read flags", "--again and --resume exclude each other")
+	}
+	if c.From != "" {
+		if c.Format != "" && c.Format != c.From {
+			return invalid("read flags", "--from and --format say different things")
+		}
+		c.Format = c.From
 	}
 	e, err := c.env(s)
 	if err != nil {
@@ -29,6 +42,7 @@ func (c importCmd) Run(ctx context.Context, s streams) error {
 	}
 	return command.Import(ctx, e, command.ImportOptions{
 		Paths: c.Paths, Format: c.Format, Table: c.Table, Schema: c.Schema, Again: c.Again, Rejects: c.Rejects,
+		SourceTable: c.SourceTable, Columns: c.Columns, TimeColumn: c.TimeColumn, Tags: c.Tags,
 	})
 }
 

@@ -28,7 +28,7 @@ func appendTime(dst []byte, ns int64) []byte {
 // parseTime reads RFC 3339 with any offset; without one, UTC. The times that
 // int64 nanoseconds hold are 1677-09-21 to 2262-04-11.
 func parseTime(text string) (int64, error) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", time.DateOnly} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999Z07", time.DateOnly} {
 		t, err := time.Parse(layout, text)
 		if err != nil {
 			continue

@@ -26,6 +26,12 @@ func importers() []importer {
 	return []importer{
 		{"directory", func(p *candidate) bool { return p.info.IsDir() }, importDirectory},
 		{"parquet", func(p *candidate) bool { return bytes.HasPrefix(p.head, []byte("PAR1")) }, importFiles},
+		{"influx", func(p *candidate) bool {
+			return p.isText() && bytes.HasPrefix(p.head, []byte("# INFLUXDB EXPORT")) || p.ext() == ".lp"
+		}, importInflux},
+		{"timescale", func(p *candidate) bool {
+			return bytes.Contains(p.head[:min(len(p.head), 512)], []byte("-- PostgreSQL database dump"))
+		}, importTimescale},
 		{"csv", func(p *candidate) bool { return !p.info.IsDir() && p.ext() == ".csv" }, importFiles},
 		{"ndjson", func(p *candidate) bool {
 			return !p.info.IsDir() && (p.ext() == ".ndjson" || p.ext() == ".jsonl" || p.isText() && bytes.HasPrefix(bytes.TrimSpace(p.head), []byte("{")))
@@ -41,6 +47,12 @@ type ImportOptions struct {
 	Schema  string // a document to record first
 	Again   bool   // forget what an earlier run stored
 	Rejects string // a file for rows that cannot be imported
+
+	// Of dumps of PostgreSQL.
+	SourceTable string   // only this table
+	Columns     []string // of rows without a COPY statement
+	TimeColumn  string
+	Tags        []string
 }
 
 // candidate is what is known of a thing before it is opened.
