@@ -52,8 +52,10 @@ func TestPoint(t *testing.T) {
 	}{
 		{`m v=1 5`, point{"m", nil, []fieldValue{{"v", telemetry.Float, "1"}}, 5}},
 		{`m\ x\,y,t\,a\=g=v\ 1\=2 f\ 1=-5i,g=T,h="a\"b\\c\d, e" -7`, point{
-			"m x,y", []pair{{"t,a=g", "v 1=2"}},
-			[]fieldValue{{"f 1", telemetry.Int, "-5"}, {"g", telemetry.Bool, "true"}, {"h", telemetry.String, `a"b\c\d, e`}}, -7,
+			"m x,y",
+			[]pair{{"t,a=g", "v 1=2"}},
+			[]fieldValue{{"f 1", telemetry.Int, "-5"}, {"g", telemetry.Bool, "true"}, {"h", telemetry.String, `a"b\c\d, e`}},
+			-7,
 		}},
 		{`m,a=C:\path v=1e-3 1`, point{"m", []pair{{"a", `C:\path`}}, []fieldValue{{"v", telemetry.Float, "1e-3"}}, 1}},
 	} {

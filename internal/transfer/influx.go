@@ -276,8 +276,8 @@ func (r *influxReader) row(key []byte, fields map[string]fieldValue) (*binding, 
 	b := t.foreign.bound
 	row := b.row()
 	for len(w.b) > 8 {
-		name, value := string(w.text()), string(w.text())
-		row.Tags[b.tags[name]] = store.Tag{Value: value}
+		at := b.tags[string(w.text())]
+		row.Tags[at] = store.Tag{Value: string(w.text())}
 	}
 	row.Time = int64(binary.BigEndian.Uint64(w.take(8)) ^ 1<<63)
 	for name, f := range fields {
