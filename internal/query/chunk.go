@@ -31,18 +31,16 @@ type node interface {
 // seriesText holds the values of one tag, or of the topic, by series: an index
 // into dict for each ref, resolved when it is first met.
 type seriesText struct {
-	ids  []uint32 // 0: not resolved, 1: null, else index+2
+	ids  bySeries[uint32] // 0: not resolved, 1: null, else index+2
 	dict []string
 	seen map[string]uint32
 	get  func(store.SeriesInfo) store.Tag
 }
 
 func (s *seriesText) id(scan store.Scan, ref telemetry.SeriesRef) uint32 {
-	if int(ref) >= len(s.ids) {
-		s.ids = append(s.ids, make([]uint32, int(ref)+1-len(s.ids))...)
-	}
-	if id := s.ids[ref]; id != 0 {
-		return id
+	known := s.ids.at(ref)
+	if *known != 0 {
+		return *known
 	}
 	tag := s.get(scan.Series(ref))
 	id := uint32(1)
@@ -54,7 +52,7 @@ func (s *seriesText) id(scan store.Scan, ref telemetry.SeriesRef) uint32 {
 			s.seen[tag.Value] = id
 		}
 	}
-	s.ids[ref] = id
+	*known = id
 	return id
 }
 

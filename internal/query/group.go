@@ -55,7 +55,8 @@ type groupTable struct {
 	groups []groupKey
 	index  map[groupKey]int32
 
-	serOf    []int32 // by series ref: index into serVals plus 1
+	serOf    bySeries[int32] // index into serVals plus 1
+	serPages int             // of serOf that bytes has
 	serVals  [][]Value
 	serIndex map[string]int32
 	cache    []bucketCache // by index into serVals: the group met last
@@ -139,14 +140,12 @@ func (t *groupTable) resolve(w *worker, ref telemetry.SeriesRef, ts int64, rest 
 
 // seriesID returns the number of what the series contributes to its group.
 func (t *groupTable) seriesID(w *worker, ref telemetry.SeriesRef) int32 {
-	if int(ref) < len(t.serOf) {
-		if id := t.serOf[ref]; id != 0 {
-			return id - 1
-		}
-	} else {
-		t.serOf = append(t.serOf, make([]int32, max(int(ref)+1-len(t.serOf), len(t.serOf)))...)
-		t.bytes += 4 * (cap(t.serOf) - int(ref))
+	known := t.serOf.at(ref)
+	if *known != 0 {
+		return *known - 1
 	}
+	t.bytes += (t.serOf.used - t.serPages) * 4 * seriesPage
+	t.serPages = t.serOf.used
 	var vals []Value
 	t.key = t.key[:0]
 	for i, k := range w.plan.keys {
@@ -164,7 +163,7 @@ func (t *groupTable) seriesID(w *worker, ref telemetry.SeriesRef) int32 {
 	if !ok {
 		id = t.addSeries(string(t.key), vals)
 	}
-	t.serOf[ref] = id + 1
+	*known = id + 1
 	return id
 }
 

@@ -18,7 +18,7 @@ type worker struct {
 	columns []string // fields to read
 	texts   map[columnKey]*seriesText
 	section telemetry.Section
-	wanted  []uint8 // by series ref: 0 unknown, 1 no, 2 yes
+	wanted  bySeries[uint8] // 0 unknown, 1 no, 2 yes
 	filter  []node
 	units   int
 	charged int
@@ -144,16 +144,14 @@ type wanter interface {
 }
 
 func (w *worker) isWanted(u wanter, ref telemetry.SeriesRef) bool {
-	if int(ref) >= len(w.wanted) {
-		w.wanted = append(w.wanted, make([]uint8, max(int(ref)+1-len(w.wanted), len(w.wanted)))...)
-	}
-	if w.wanted[ref] == 0 {
-		w.wanted[ref] = 1
+	known := w.wanted.at(ref)
+	if *known == 0 {
+		*known = 1
 		if u.Wanted(ref) && (w.match == nil || w.match(ref)) {
-			w.wanted[ref] = 2
+			*known = 2
 		}
 	}
-	return w.wanted[ref] == 2
+	return *known == 2
 }
 
 // unit computes on one unit. emit takes the chunks of selects that are neither
@@ -409,6 +407,11 @@ func (w *worker) chunk(u store.Unit, c *chunk, spans []span, sorted bool, emit f
 		if spans = spans[:end]; len(spans) == 0 {
 			return nil
 		}
+		// Nothing is computed for the rows before and behind; null bits stay aligned.
+		part := *c
+		part.lo = max(c.lo, spans[0].lo&^63)
+		part.n = min(c.lo+c.n, spans[len(spans)-1].hi) - part.lo
+		c = &part
 	}
 	if w.plan.grouped && sorted && len(w.filter) == 0 && len(w.rest) == 0 {
 		return w.groupSpans(c, spans)
