@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/rollup"
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -477,5 +478,79 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 	}
 	if rollup.StartOf(-1, int64(time.Hour)) != -int64(time.Hour) {
 		t.Error("buckets before 1970 begin before their readings")
+	}
+}
+
+// A sealed store shows nothing of what its rollups hold, while they are made and
+// when they stand alone.
+func TestRollupsAreSealed(t *testing.T) {
+	const marker = "a word that must not be seen"
+	for _, sealed := range []bool{false, true} {
+		a := newAging(t, thirtyOf)
+		if err := a.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.s, a.opt.Dir = nil, t.TempDir()
+		if sealed {
+			a.opt.Sealing = seal.Holding(seal.NewMaster())
+		}
+		a.table = &telemetry.Table{
+			Name: "counted", Version: 1, Tags: []string{"device"}, Identity: telemetry.IdentityTimeValues, TimeInPayload: true,
+			Columns: []telemetry.Column{{Name: "n", Type: telemetry.Int}, {Name: "word", Type: telemetry.String}},
+		}
+		a.start(thirtyOf)
+		sec := &telemetry.Section{}
+		sec.Reset(a.table)
+		ref, err := a.s.Series(telemetry.DefaultTenant, a.table, []byte("some/topic/of/mine"), [][]byte{[]byte("a device")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			at := sampleDay.Add(time.Duration(i) * time.Second).UnixNano()
+			sec.AppendRow(ref, at, at, []telemetry.Value{{Bits: uint64(i)}, {Text: fmt.Appendf(nil, "%s %d", marker, i)}})
+		}
+		commit(t, a.s, sec)
+		a.compact()
+		a.pass(40 * aDay)
+		a.compact()
+		if got := a.rolled(); len(got) != 1 || !strings.HasSuffix(got[0], "final") {
+			t.Fatalf("rollups: %q", got)
+		}
+		if err := a.s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.s = nil
+		for _, secret := range []string{marker, "counted", "some/topic/of/mine", "a device", "sketch:n"} {
+			seen := ""
+			for path, data := range tree(t, a.opt.Dir) {
+				if strings.Contains(data, secret) {
+					seen = path
+				}
+			}
+			if sealed && seen != "" {
+				t.Errorf("%q stands in clear in %s", secret, seen)
+			}
+			if !sealed && seen == "" {
+				t.Errorf("%q is not found in a store that is not sealed: the test looks for nothing", secret)
+			}
+		}
+		a.start(thirtyOf)
+		if _, all := a.readings(); all != 100 {
+			t.Errorf("rollups know %d readings", all)
+		}
+		if sealed { // a row that is taken away is noticed
+			if err := a.s.w.exec("DELETE FROM rollups"); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			a.s = nil
+			a.start(thirtyOf)
+			found := 0
+			if err := a.s.Verify(context.Background(), func(Damage) { found++ }, nil); err != nil || found == 0 {
+				t.Errorf("verify found %d, %v, after rollups were taken away", found, err)
+			}
+		}
 	}
 }
