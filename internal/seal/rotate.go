@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -95,9 +96,12 @@ func pendingMaster(path string, old *Master) (*Master, error) {
 // finishSwap puts the new key file in the place of the old one, whose bytes are
 // written over as far as the disk allows.
 func finishSwap(path string) error {
-	old, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	var old *os.File
+	if runtime.GOOS != "windows" { // where a file that is open cannot be replaced
+		var err error
+		if old, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if err := os.Rename(path+PendingSuffix, path); err != nil {
 		if old != nil {
@@ -105,7 +109,7 @@ func finishSwap(path string) error {
 		}
 		return err
 	}
-	err = syncDir(filepath.Dir(path))
+	err := syncDir(filepath.Dir(path))
 	if old != nil {
 		var blank [2*KeyBytes + 1]byte
 		_, writeErr := old.WriteAt(blank[:], 0)
