@@ -37,7 +37,7 @@ type Run struct {
 	Epoch  uint64
 	Info   Epoch    // zero where the epoch record is not there
 	Plans  [][]byte // bodies of plan records
-	Points []Point  // by uptime
+	Times  [][]byte // bodies of time records, by uptime
 	Lost   []Lost   // ranges that the card declares lost
 	Count  int      // sequenced records, one that stands twice counted twice
 
@@ -240,12 +240,28 @@ func (r *Run) survey(rec Record) {
 	case kindPlan:
 		r.plan(rec.Body)
 	case kindTime:
-		if p, ok := ReadPoint(rec.Body); ok {
-			r.Points = append(r.Points, p)
-		}
+		r.time(rec.Body)
 	}
 	if rec.Kind < unsequenced {
 		r.saw(rec.Sequence)
+	}
+}
+
+// time keeps the earliest and the latest time record: the line between them places
+// every other record.
+func (r *Run) time(body []byte) {
+	p, ok := ReadPoint(body)
+	if !ok {
+		return
+	}
+	uptime := func(i int) uint64 { q, _ := ReadPoint(r.Times[i]); return q.Uptime }
+	switch n := len(r.Times); {
+	case n == 0 || n == 1 && p.Uptime > uptime(0):
+		r.Times = append(r.Times, body)
+	case p.Uptime < uptime(0):
+		r.Times = [][]byte{body, r.Times[n-1]}
+	case n == 2 && p.Uptime > uptime(1):
+		r.Times[1] = body
 	}
 }
 
@@ -263,7 +279,6 @@ func (s *Scan) finish() []*Run {
 	for epoch, r := range s.runs {
 		r.Device = s.names[s.cards[epoch]]
 		r.spans = merge(r.spans)
-		sort.Slice(r.Points, func(i, j int) bool { return r.Points[i].Uptime < r.Points[j].Uptime })
 		out = append(out, r)
 	}
 	sort.Slice(out, func(i, j int) bool {
@@ -275,7 +290,7 @@ func (s *Scan) finish() []*Run {
 	return out
 }
 
-// errNothing says that a thing holds no block at all.
+// errNothing says that a directory holds no segment.
 func errNothing(what string) error {
 	return telemetry.Errorf(telemetry.CodeInvalid, "import card", "%s holds no block that a recorder wrote", what).
 		WithHint("an import takes a card, its image, a directory with WEIRnnnn.SEG files, or one of them")

@@ -64,13 +64,15 @@ type Node struct {
 
 	// The ways in are all made before the first of them serves, and read only
 	// after that.
-	broker  *broker.Broker
-	sources []*mqtt.Source  // changed under following
-	uplink  *uplink.Gateway // nil: off
-	web     *server
-	socket  *server
-	backups *backups // nil: none are scheduled
-	path    string   // of the control socket
+	broker    *broker.Broker
+	sources   []*mqtt.Source  // changed under following
+	uplink    *uplink.Gateway // nil: off
+	cardOnce  sync.Once
+	cardsOnly *uplink.Gateway // for imports of cards where uplink is nil
+	web       *server
+	socket    *server
+	backups   *backups // nil: none are scheduled
+	path      string   // of the control socket
 
 	// intake ends the sources, which then drain; work ends what is left at the
 	// hard deadline.

@@ -49,7 +49,12 @@ func (n *Node) startUplink() {
 	if !n.cfg.Uplink.Enabled {
 		return
 	}
-	n.uplink = uplink.New(uplink.Config{
+	n.uplink = n.newGateway()
+}
+
+// newGateway makes a gateway that runs until stopUplink.
+func (n *Node) newGateway() *uplink.Gateway {
+	g := uplink.New(uplink.Config{
 		Sink: n.pipeline,
 		Plan: func(id [8]byte) *record.Plan {
 			if plans := n.devicePlans.Load(); plans != nil {
@@ -63,7 +68,8 @@ func (n *Node) startUplink() {
 	})
 	ctx, end := context.WithCancel(n.work)
 	n.endUplink = end
-	n.uplinkTask.Go(func() { n.uplink.Run(ctx) })
+	n.uplinkTask.Go(func() { g.Run(ctx) })
+	return g
 }
 
 // stopUplink ends it, after the sources and before the pipeline.

@@ -24,6 +24,7 @@ type importer struct {
 // importers are asked in this order; the first that knows a thing takes it.
 func importers() []importer {
 	return []importer{
+		{"card", isCard, importCard},
 		{"directory", func(p *candidate) bool { return p.info.IsDir() }, importDirectory},
 		{"parquet", func(p *candidate) bool { return bytes.HasPrefix(p.head, []byte("PAR1")) }, importFiles},
 		{"influx", func(p *candidate) bool {
@@ -46,6 +47,7 @@ type ImportOptions struct {
 	Table   string
 	Schema  string // a document to record first
 	Again   bool   // forget what an earlier run stored
+	Device  string // that wrote a card which does not say it
 	Rejects string // a file for rows that cannot be imported
 
 	// Of dumps of PostgreSQL.

@@ -73,6 +73,9 @@ func Handler(b Backend) *http.ServeMux {
 	if a, ok := b.(Ages); ok {
 		handleAges(mux, a)
 	}
+	if c, ok := b.(Cards); ok {
+		handleCards(mux, c)
+	}
 	if k, ok := b.(Keys); ok {
 		handleKeys(mux, k)
 	}

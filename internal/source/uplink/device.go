@@ -54,6 +54,7 @@ type device struct {
 type answer struct {
 	token   uint64
 	message []byte
+	done    func() // nil: the message is for the device
 }
 
 // Ack implements telemetry.Acker.
@@ -68,7 +69,7 @@ func (d *device) commit(answers ...[]byte) {
 	d.session.Token(d.token)
 	d.session.End()
 	for _, a := range answers {
-		d.pending = append(d.pending, answer{d.token, a})
+		d.pending = append(d.pending, answer{token: d.token, message: a})
 	}
 }
 
@@ -77,7 +78,11 @@ func (d *device) settle() {
 	upTo := d.durable.Load()
 	n := 0
 	for n < len(d.pending) && d.pending[n].token <= upTo {
-		d.g.publish(d, d.pending[n].message)
+		if a := d.pending[n]; a.done != nil {
+			a.done()
+		} else {
+			d.g.publish(d, a.message)
+		}
 		n++
 	}
 	d.pending = append(d.pending[:0], d.pending[n:]...)

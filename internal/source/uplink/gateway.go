@@ -48,6 +48,7 @@ type Gateway struct {
 	log   *slog.Logger
 	now   func() int64
 	queue chan heard
+	cards chan *cardRequest
 	ready chan struct{} // something became durable
 	done  chan struct{} // Run has ended
 
@@ -71,7 +72,7 @@ type heard struct {
 func New(cfg Config) *Gateway {
 	return &Gateway{
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
-		queue: make(chan heard, maxQueue), ready: make(chan struct{}, 1), done: make(chan struct{}),
+		queue: make(chan heard, maxQueue), cards: make(chan *cardRequest), ready: make(chan struct{}, 1), done: make(chan struct{}),
 		devices: map[string]*device{}, warned: map[string]bool{},
 	}
 }
@@ -84,6 +85,11 @@ func (g *Gateway) Run(ctx context.Context) {
 		case h := <-g.queue:
 			g.mu.Lock()
 			g.hear(ctx, h)
+			g.settle()
+			g.mu.Unlock()
+		case r := <-g.cards:
+			g.mu.Lock()
+			g.importCard(ctx, r)
 			g.settle()
 			g.mu.Unlock()
 		case <-g.ready:
