@@ -19,6 +19,7 @@ type importCmd struct {
 	Rejects string `placeholder:"FILE" help:"Where to list every row that cannot be imported, as file:line: reason."`
 
 	Device      string   `placeholder:"NAME" help:"Of a card: the device that wrote it, where the card does not say so."`
+	CardKey     string   `placeholder:"FILE" help:"Of a sealed card: the device's key."`
 	SourceTable string   `placeholder:"NAME" help:"Of a PostgreSQL dump: only this table."`
 	Columns     []string `placeholder:"A,B" help:"Of rows of COPY TO STDOUT without a header: their columns."`
 	TimeColumn  string   `placeholder:"NAME" help:"Of a PostgreSQL dump: the column of time (default: the first timestamp)."`
@@ -43,7 +44,7 @@ func (c importCmd) Run(ctx context.Context, s streams) error {
 	}
 	return command.Import(ctx, e, command.ImportOptions{
 		Paths: c.Paths, Format: c.Format, Table: c.Table, Schema: c.Schema, Again: c.Again, Rejects: c.Rejects,
-		Device: c.Device, SourceTable: c.SourceTable, Columns: c.Columns, TimeColumn: c.TimeColumn, Tags: c.Tags,
+		Device: c.Device, CardKey: c.CardKey, SourceTable: c.SourceTable, Columns: c.Columns, TimeColumn: c.TimeColumn, Tags: c.Tags,
 	})
 }
 

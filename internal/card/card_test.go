@@ -225,6 +225,40 @@ func TestWhatTheFirmwareRecordsIsReadAndTheCardStaysClean(t *testing.T) {
 	}
 }
 
+func TestSealedBlocksOpenWithTheirKeyOnly(t *testing.T) {
+	key := Key{1, 2, 3}
+	environ := []string{fmt.Sprintf("KEY=%x", key[:]), "COMPRESS=1"}
+	image := blank(t, 64<<20, false)
+	format(t, image, FormatOptions{ID: 5, Now: time.Now()})
+	firmware(t, environ, "record", image, "0x1111", "300")
+	lines, s, _ := scan(t, image, Key{9}, key)
+	equal(t, lines, sequenced(firmware(t, environ, "read", image)))
+	if len(lines) != 300 || s.Report.Sealed != 0 {
+		t.Errorf("%d records, %+v", len(lines), s.Report)
+	}
+	if lines, s, _ := scan(t, image, Key{9}); len(lines) != 0 || s.Report.Sealed == 0 {
+		t.Errorf("another key gives %d records, %+v", len(lines), s.Report)
+	}
+	if got := sequenced(firmware(t, nil, "read", image)); len(got) != 0 {
+		t.Errorf("the firmware reads %d records without the key", len(got))
+	}
+	stretch := []byte{7, 14, 21, 28} // bodies of the tool have it often
+	shows := func() bool {
+		data, err := os.ReadFile(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Contains(data, stretch)
+	}
+	if shows() {
+		t.Error("the sealed card shows what was recorded")
+	}
+	firmware(t, nil, "record", image, "0x2222", "300")
+	if !shows() {
+		t.Error("the search does not find it in clear either")
+	}
+}
+
 func TestASegmentFileThatWasCopiedOffTheCardIsRead(t *testing.T) {
 	image := blank(t, 64<<20, false)
 	format(t, image, FormatOptions{ID: 5, Now: time.Now()})

@@ -5,6 +5,10 @@
 #include "bytes.h"
 #include "storage_internal.h"
 
+#ifdef WEIR_STORAGE_SEAL
+#include "seal.h"
+#endif
+
 enum { STEPS = 8, LOOK_MS = 250, RETRY_MS = 1000, DEVICE_MAX = 64, FIRMWARE_MAX = 32 };
 
 static bool fits(const char *text, size_t most) {
@@ -29,6 +33,9 @@ int weir_storage_init(struct weir_storage *s, const struct weir_storage_config *
   s->config = *config;
   s->config.page = page;
   if (s->config.flush_ms == 0) s->config.flush_ms = 1000;
+#ifdef WEIR_STORAGE_SEAL
+  if (s->config.key) s->key_id = weir_seal_key_id(s->config.key);
+#endif
   s->loaded = s->unreadable = WEIR_NO_SECTOR;
   s->head = s->target = WEIR_NO_SLOT;
   return WEIR_OK;

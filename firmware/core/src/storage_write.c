@@ -40,7 +40,7 @@ static void append_epoch(struct weir_storage *s, uint64_t sequence, uint64_t upt
 }
 
 static int open_block(struct weir_storage *s, uint64_t sequence, uint64_t uptime) {
-  if (s->full == s->config.buffer_count - 1) return WEIR_BUSY;
+  if (s->full == s->config.buffer_count - 1 || s->seal_counter == UINT32_MAX) return WEIR_BUSY; /* no nonce twice */
   weir_frame_begin(&s->frame, weir_write_buffer(s, s->full), s->config.epoch, sequence, uptime, s->config.compress,
                    s->config.key != NULL);
   s->filling = true;

@@ -2,9 +2,11 @@ package command
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/weir-telemetry/weir/internal/card"
 	"github.com/weir-telemetry/weir/internal/node/control"
@@ -69,10 +71,14 @@ func (c *cardImport) run(ctx context.Context) error {
 		return err
 	}
 	defer src.Close()
+	keys, err := cardKeys(c.o.CardKey)
+	if err != nil {
+		return err
+	}
 	bar := newProgress(c.e.Err, filepath.Base(c.path))
 	defer bar.end()
 	what := "looking through"
-	s := &card.Scan{Parts: src.Parts, Progress: func(done, total int64) { bar.show(done, total, what) }}
+	s := &card.Scan{Parts: src.Parts, Keys: keys, Progress: func(done, total int64) { bar.show(done, total, what) }}
 	runs := s.Survey()
 	if s.Report.Blocks == 0 {
 		return telemetry.Errorf(telemetry.CodeInvalid, "import card", "%s holds no block that a recorder wrote", c.path).
@@ -89,6 +95,24 @@ func (c *cardImport) run(ctx context.Context) error {
 		return err
 	}
 	return c.tell(src, s, runs)
+}
+
+// cardKeys reads a key of 32 bytes, as they are or as 64 hexadecimal digits.
+func cardKeys(file string) ([]card.Key, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, telemetry.Errorf(telemetry.CodeNotFound, "read the card's key", "%v", err)
+	}
+	if raw, err := hex.DecodeString(strings.TrimSpace(string(data))); err == nil && len(raw) == len(card.Key{}) {
+		data = raw
+	}
+	if len(data) != len(card.Key{}) {
+		return nil, telemetry.Errorf(telemetry.CodeInvalid, "read the card's key", "%s is no key", file).WithHint("a key has 32 bytes, or 64 hexadecimal digits")
+	}
+	return []card.Key{card.Key(data)}, nil
 }
 
 func (c *cardImport) take(ctx context.Context, r *card.Run, records []card.Record) error {
@@ -149,7 +173,7 @@ func (c *cardImport) tell(src *card.Source, s *card.Scan, runs []*card.Run) erro
 		out("%d blocks are whole, and their records do not decode to the end", n)
 	}
 	if n := s.Report.Sealed; n > 0 {
-		out("%d blocks are sealed and were left out: this program opens none", n)
+		out("%d blocks are sealed and were left out: --card-key FILE names the device's key, and it must be theirs", n)
 	}
 	var sum control.CardStored
 	for _, r := range runs {

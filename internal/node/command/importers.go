@@ -48,6 +48,7 @@ type ImportOptions struct {
 	Schema  string // a document to record first
 	Again   bool   // forget what an earlier run stored
 	Device  string // that wrote a card which does not say it
+	CardKey string // a file with the key that the card's blocks are sealed with
 	Rejects string // a file for rows that cannot be imported
 
 	// Of dumps of PostgreSQL.

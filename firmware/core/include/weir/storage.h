@@ -108,7 +108,7 @@ struct weir_storage_config {
   uint32_t flush_ms;   /* a record waits at most so long for its block to fill; 0: 1,000 */
   uint16_t page;       /* blocks that a cut damages together: 1 to 64, a power of two; 0: 1 */
   bool compress;       /* delta code bodies */
-  const uint8_t *key;  /* 32 bytes: seal blocks with AES-256-GCM; NULL: not. Ignored unless built with WEIR_STORAGE_SEAL */
+  const uint8_t *key;  /* 32 bytes: seal blocks with AES-256-GCM; NULL: not. Needs a build with WEIR_STORAGE_SEAL */
 
   /* Optional: told what happens, from within weir_storage_poll. It must not
    * call back into the storage manager. */
