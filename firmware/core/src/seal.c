@@ -28,14 +28,14 @@ static const uint8_t sbox[256] = {
 };
 
 struct aes {
-  uint8_t keys[ROUNDS + 1][BLOCK];
+  uint8_t keys[(ROUNDS + 1) * BLOCK];
 };
 
 static uint8_t twice(uint8_t a) { return (uint8_t)(a << 1 ^ (a >> 7) * 0x1B); }
 
 /* FIPS 197, 5.2: eight words of key, then each from the one before and the eighth before. */
 static void expand(struct aes *a, const uint8_t key[32]) {
-  uint8_t *w = a->keys[0], constant = 1;
+  uint8_t *w = a->keys, constant = 1;
   memcpy(w, key, 32);
   for (unsigned i = 8; i < 4 * (ROUNDS + 1); i++) {
     const uint8_t *before = w + 4 * (i - 1);
@@ -68,7 +68,7 @@ static void mix(uint8_t *c) {
 
 static void encrypt(const struct aes *a, uint8_t s[BLOCK]) {
   for (unsigned round = 0;; round++) {
-    for (unsigned i = 0; i < BLOCK; i++) s[i] ^= a->keys[round][i];
+    for (unsigned i = 0; i < BLOCK; i++) s[i] ^= a->keys[round * BLOCK + i];
     if (round == ROUNDS) return;
     substitute(s);
     for (unsigned i = 0; round < ROUNDS - 1 && i < BLOCK; i += 4) mix(s + i);
@@ -163,7 +163,7 @@ static void crypt(const struct aes *a, const uint8_t *nonce, uint8_t *data, size
 
 void weir_gcm_seal(const uint8_t key[32], const uint8_t nonce[WEIR_SEAL_NONCE], const uint8_t *aad, size_t aad_size,
                    uint8_t *data, size_t n, uint8_t tag[TAG]) {
-  struct aes a;
+  struct aes a = {{0}};
   expand(&a, key);
   crypt(&a, nonce, data, n);
   tag_of(&a, nonce, aad, aad_size, data, n, tag);
@@ -171,7 +171,7 @@ void weir_gcm_seal(const uint8_t key[32], const uint8_t nonce[WEIR_SEAL_NONCE], 
 
 int weir_gcm_open(const uint8_t key[32], const uint8_t nonce[WEIR_SEAL_NONCE], const uint8_t *aad, size_t aad_size,
                   uint8_t *data, size_t n, const uint8_t tag[TAG]) {
-  struct aes a;
+  struct aes a = {{0}};
   uint8_t is[TAG], differs = 0;
   expand(&a, key);
   tag_of(&a, nonce, aad, aad_size, data, n, is);
@@ -192,7 +192,7 @@ static void parts(const uint8_t *sector, uint8_t nonce[WEIR_SEAL_NONCE], uint8_t
 }
 
 uint64_t weir_seal_key_id(const uint8_t key[32]) {
-  struct aes a;
+  struct aes a = {{0}};
   uint8_t block[BLOCK];
   memset(block, 0xFF, sizeof block);
   expand(&a, key);
