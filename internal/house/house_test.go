@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/testkit":         {},
 	"internal/house":           {},
 	"internal/powercut":        {},
-	"internal/firmware":        {}, // tests of the emulated board
+	"internal/firmware":        {},  // tests of the emulated board
 	"internal/node":            nil, // all
 	"internal/bench":           nil, // drives whole nodes
 	"cmd/weir":                 nil,
