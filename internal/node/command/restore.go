@@ -100,7 +100,7 @@ func mendConfig(m *backup.Manifest, o RestoreOptions) (file string, notes []stri
 			return "", nil, err
 		}
 		if to == "" {
-			notes = append(notes, fmt.Sprintf("%s names %s, which is not in the snapshot: put it there before the start", r.Key, r.Value))
+			notes = append(notes, fmt.Sprintf("the file of %s (it was %s) is not in the snapshot: put it where %s names it before the start", r.Key, r.Value, file))
 			continue
 		}
 		if r.Line < 1 || r.Line > len(lines) {

@@ -139,6 +139,7 @@ func TestARedeliveryAfterARestoreIsNotStoredTwice(t *testing.T) {
 }
 
 func TestARestoreThatWasKilledGoesOn(t *testing.T) {
+	long(t)
 	random := seeded(t)
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	importNumbers(t, p, 30_000)
@@ -205,6 +206,7 @@ func importNumbers(t *testing.T, p *place, n int) {
 }
 
 func TestConfigurationUsersAndKeysAreBackedUpAndNamedAgain(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	line, _, _ := p.feed("secret\n", "password", "ada")
 	p.write("users", line)

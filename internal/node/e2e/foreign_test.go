@@ -15,6 +15,7 @@ import (
 )
 
 func TestWhatARealInfluxDBExportsIsImported(t *testing.T) {
+	long(t)
 	db := testkit.StartInflux(t)
 	db.Query("CREATE DATABASE plant")
 	var lines strings.Builder
@@ -113,6 +114,7 @@ FROM generate_series(1, 2000) i;
 // TimescaleDB is not in Debian; its hypertables differ in the names of their chunks
 // and in the catalog that tells whose they are, which package transfer tests.
 func TestWhatARealPostgreSQLDumpsIsImported(t *testing.T) {
+	long(t)
 	db := testkit.StartPostgres(t)
 	db.SQL(conditions)
 	want := parseCSV(t, db.SQL(`COPY (SELECT device, n, ok, "Temp °C", note, to_char("time" at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM conditions ORDER BY "time") TO STDOUT CSV`))

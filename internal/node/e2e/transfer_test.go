@@ -82,6 +82,7 @@ func kindsRows() string {
 }
 
 func TestARoundTripGivesTheSameFilesInEveryFormat(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"kinds.yaml": kindsV1})
 	p.write("none.ndjson", "")
 	p.write("kinds.ndjson", kindsRows())
@@ -170,6 +171,7 @@ func daysOfNumbers(t *testing.T, p *place, days, perDay int) int {
 }
 
 func TestAnExportThatWasKilledGoesOn(t *testing.T) {
+	long(t)
 	random := seeded(t)
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	daysOfNumbers(t, p, 12, 2500)
@@ -255,6 +257,7 @@ func TestRowsThatCannotBeImportedAreListed(t *testing.T) {
 }
 
 func TestAnotherProgramReadsTheSameFromParquet(t *testing.T) {
+	long(t)
 	python := testkit.PyArrow(t)
 	p := newPlace(t, map[string]string{"kinds.yaml": kindsV1})
 	p.write("kinds.ndjson", kindsRows())
