@@ -28,6 +28,7 @@ type schemaCmd struct {
 	Check   schemaCheckCmd   `cmd:"" help:"Compile documents and report every problem with file, line and column."`
 	Infer   schemaInferCmd   `cmd:"" help:"Propose a document from sample payloads."`
 	Compile schemaCompileCmd `cmd:"" help:"Make the binary plan of a document that a device executes, or report what a device cannot run."`
+	Publish schemaPublishCmd `cmd:"" help:"Compile and sign a document for devices, and leave it with the broker: they take it without a restart."`
 	Accept  schemaAcceptCmd  `cmd:"" help:"Record a document; with --break also one that does not fit the stored readings."`
 	List    schemaListCmd    `cmd:"" help:"List the active schemas."`
 }
@@ -64,6 +65,23 @@ type schemaCompileCmd struct {
 func (c schemaCompileCmd) Run(s streams) error {
 	e := &command.Env{In: s.in, Out: s.out, Err: s.err}
 	return command.SchemaCompile(e, command.CompileOptions{File: c.File, Out: c.Out, Form: c.Form, Sign: c.Sign})
+}
+
+type schemaPublishCmd struct {
+	configFlags
+	Sign         string `placeholder:"KEYFILE" required:"" help:"An Ed25519 private key in PEM; devices know its public key."`
+	Broker       string `placeholder:"URL" help:"The broker that the devices listen to (default: the node's own, or that of its first source)."`
+	Username     string `help:"For the broker."`
+	PasswordFile string `placeholder:"FILE" help:"For the broker."`
+	File         string `arg:"" help:"The document; it has profile: device."`
+}
+
+func (c schemaPublishCmd) Run(ctx context.Context, s streams) error {
+	e, err := c.env(s)
+	if err != nil {
+		return err
+	}
+	return command.SchemaPublish(ctx, e, command.PublishOptions{File: c.File, Sign: c.Sign, Broker: c.Broker, Username: c.Username, PasswordFile: c.PasswordFile})
 }
 
 type schemaAcceptCmd struct {

@@ -130,6 +130,8 @@ static int finish(void) {
   printf("stats: received=%u local=%u recorded=%u acknowledged=%u redelivered=%u deferred=%u held=%u dropped_oldest=%u dropped_newest=%u batches=%u sent=%u hellos=%u lost=%u down_refused=%u schemas_taken=%u schemas_refused=%u polls=%u idle_polls=%u connects=%u confirmed=%" PRIu64 " ring_peak=%u spins=%" PRIu64 "\n",
          s->received, s->local, s->recorded, s->acknowledged, s->redelivered, s->deferred, s->held, s->dropped_oldest, s->dropped_newest, s->batches,
          s->sent, s->hellos, s->lost, s->down_refused, s->schemas_taken, s->schemas_refused, s->polls, s->idle_polls, recorder.mqtt.connects, weir_confirmed(&recorder), s->ring_peak, spins);
+  for (unsigned i = 0; i < recorder.schema_count; i++)
+    printf("schema: %.*s %u\n", (int)recorder.schemas[i].plan.name_size, recorder.schemas[i].plan.name, (unsigned)recorder.schemas[i].plan.version);
   printf(quiet ? "quiet\n" : "not quiet\n");
   return quiet ? 0 : 1;
 }
