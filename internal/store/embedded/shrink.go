@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 )
 
@@ -45,7 +46,7 @@ func (s *Store) shrink() error {
 	if s.w == nil {
 		return nil
 	}
-	complete, err := walCheckpoint(s.ck, "TRUNCATE")
+	complete, err := s.truncateLog()
 	if err != nil {
 		return fmt.Errorf("empty the write-ahead log: %w", err)
 	}
@@ -54,6 +55,17 @@ func (s *Store) shrink() error {
 	}
 	s.stats.checkpoints.Add(1)
 	return nil
+}
+
+// truncateLog empties the log, unless a reader needs it: commits wait meanwhile, so
+// readers are not waited for.
+func (s *Store) truncateLog() (complete bool, err error) {
+	none := func([]driver.Value) error { return nil }
+	if err := s.ck.query("PRAGMA busy_timeout=20", none); err != nil {
+		return false, err
+	}
+	complete, err = walCheckpoint(s.ck, "TRUNCATE")
+	return complete, errors.Join(err, s.ck.query("PRAGMA busy_timeout=1000", none))
 }
 
 func (s *Store) deleteAllDoomed() error {
