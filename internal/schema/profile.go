@@ -39,7 +39,7 @@ var deviceKeywordSet = []string{
 	"exclusiveMaximum", "multipleOf", "minLength", "maxLength", "items", "minItems", "maxItems",
 }
 
-// deviceNames are names of keywords that decide nothing by themselves.
+// deviceIdle are keywords that decide nothing by themselves.
 var deviceIdle = append([]string{"$schema", "$id", "$anchor"}, annotations...)
 
 // deviceKeywords notes every keyword of the document and of the payload's schema

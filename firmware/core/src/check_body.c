@@ -59,7 +59,7 @@ static uint32_t put_symbols(uint8_t *out, const struct weir_captures *captures) 
   return (uint32_t)(k.out - out);
 }
 
-void body_begin(struct weir_check *c, const struct weir_captures *captures) {
+void weir_body_begin(struct weir_check *c, const struct weir_captures *captures) {
   c->body[0] = c->slot;
   uint32_t n = 1;
   if (captures->count > 0) {
@@ -81,7 +81,7 @@ void body_begin(struct weir_check *c, const struct weir_captures *captures) {
   uint32_t tail = (c->plan[PLAN_TIME] != TIME_NONE ? LONGEST_TIME : 0) + (fields + 7) / 8; /* inserted by body_end */
   uint32_t most = read16(c->plan + PLAN_BODY_MAX);
   c->room = most > tail ? most - tail : 0;
-  if (n > c->room) check_later(c, WEIR_CODE_TEXT, 0, 0);
+  if (n > c->room) weir_check_later(c, WEIR_CODE_TEXT, 0, 0);
   c->head = (uint16_t)n;
   c->size = n;
   c->present = 0;
@@ -92,7 +92,7 @@ void body_begin(struct weir_check *c, const struct weir_captures *captures) {
 static uint8_t *body_room(struct weir_check *c, uint32_t field, uint32_t n) {
   uint32_t at = c->size;
   if (c->present >> field & 1 || at + n > c->room) {
-    check_later(c, WEIR_CODE_TEXT, c->node, c->start);
+    weir_check_later(c, WEIR_CODE_TEXT, c->node, c->start);
     return NULL;
   }
   if (c->present >> field != 0) { /* a payload in another order than the schema's */
@@ -113,7 +113,7 @@ static void body_put(struct weir_check *c, uint32_t field, const uint8_t *bytes,
   for (uint32_t i = 0; to != NULL && i < n; i++) to[i] = bytes[i];
 }
 
-void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d) {
+void weir_body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d) {
   uint8_t room[16];
   bool in_order = c->present >> field == 0 && c->size + LONGEST_DECIMAL <= c->room;
   uint8_t *out = in_order ? c->body + c->size : room; /* which has room for the longest that a field may have */
@@ -143,15 +143,15 @@ void body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d)
   }
 }
 
-void body_integer(struct weir_check *c, uint32_t field, int64_t value) {
+void weir_body_integer(struct weir_check *c, uint32_t field, int64_t value) {
   uint8_t out[10];
   uint32_t n = put_varint(out, zigzag(value));
   body_put(c, field, out, n);
 }
 
-void body_byte(struct weir_check *c, uint32_t field, uint8_t value) { body_put(c, field, &value, 1); }
+void weir_body_byte(struct weir_check *c, uint32_t field, uint8_t value) { body_put(c, field, &value, 1); }
 
-void body_text(struct weir_check *c, uint32_t field, const void *bytes, uint32_t n) {
+void weir_body_text(struct weir_check *c, uint32_t field, const void *bytes, uint32_t n) {
   uint8_t out[2];
   uint32_t prefix = put_varint(out, n);
   uint8_t *to = body_room(c, field, prefix + n);
@@ -160,7 +160,7 @@ void body_text(struct weir_check *c, uint32_t field, const void *bytes, uint32_t
   memcpy(to + prefix, bytes, n);
 }
 
-void body_end(struct weir_check *c) {
+void weir_body_end(struct weir_check *c) {
   uint8_t out[10 + 4] = {0};
   uint32_t n = 0;
   c->body[0] |= (uint8_t)(c->time_unit << 4);

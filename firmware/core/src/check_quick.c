@@ -10,8 +10,6 @@
 
 enum { NARROW_DIGITS = 9, WIDE_DIGITS = 18 }; /* fit in 32 and 64 bits */
 
-static bool is_digit(uint8_t ch) { return (uint8_t)(ch - '0') <= 9; }
-
 /* Goes on with a number of more than 9 digits. */
 static const uint8_t *wide_number(const uint8_t *q, const uint8_t *end, const uint8_t *first, const uint8_t **point, struct decimal *d) {
   const uint8_t *stop = end - first > WIDE_DIGITS + 1 ? first + WIDE_DIGITS + 1 : end;
@@ -70,10 +68,10 @@ static void take_string(struct weir_check *c, const uint8_t *p, uint32_t size) {
   c->text_size = (uint8_t)size;
   c->text_over = false;
   c->runes = size;
-  check_string(c);
+  weir_check_string(c);
 }
 
-uint32_t check_quick(struct weir_check *c, const uint8_t *p, uint32_t n) {
+uint32_t weir_check_quick(struct weir_check *c, const uint8_t *p, uint32_t n) {
   const uint8_t *plan = c->plan;
   struct weir_level *l = &c->levels[c->depth - 1];
   uint32_t object = l->node == 0 ? 0 : read16(plan + l->node + NODE_OBJECT);
@@ -101,12 +99,12 @@ uint32_t check_quick(struct weir_check *c, const uint8_t *p, uint32_t n) {
     }
     c->node = (uint16_t)child;
     c->start = c->at + v;
-    c->state = CHECK_AFTER;
+    c->state = S_AFTER;
     if (text) {
       take_string(c, p + v + 1, end - v - 1);
       end++;
     } else {
-      check_decimal(c, &d);
+      weir_check_decimal(c, &d);
     }
     taken++;
     seen |= bit;
@@ -114,12 +112,12 @@ uint32_t check_quick(struct weir_check *c, const uint8_t *p, uint32_t n) {
     if (c->refused || at + 1 >= n || p[at] != ',') break;
     uint32_t next = p[at + 1] == ' ' ? at + 2 : at + 1;
     if (next >= n || p[next] != '"') break;
-    c->state = CHECK_NAME;
+    c->state = S_NAME;
     at = next;
   }
   c->named = (uint8_t)(c->named + taken);
   l->named = (uint8_t)(l->named + taken);
-  l->count += taken;
+  l->count = (uint16_t)(l->count + taken);
   l->seen = seen;
   return at;
 }

@@ -16,7 +16,7 @@ static bool time_take(struct weir_check *c, bool negative, uint64_t t, bool cut,
   return true;
 }
 
-bool time_number(struct weir_check *c, const struct decimal *d) {
+bool weir_time_number(struct weir_check *c, const struct decimal *d) {
   static const uint8_t scales[] = {0, 9, 6, 3, 0};
   uint8_t as = c->plan[PLAN_TIME];
   if (as < TIME_S || as > TIME_NS) return false;
@@ -25,7 +25,7 @@ bool time_number(struct weir_check *c, const struct decimal *d) {
   int32_t power = d->exponent + scales[as]; /* of nanoseconds */
   uint8_t unit = power >= 6 ? UNIT_MS : power >= 3 ? UNIT_US : UNIT_NS;
   power -= unit == UNIT_MS ? 6 : unit == UNIT_US ? 3 : 0;
-  if (power > 0) return decimal_scale(t, (uint32_t)power, &t) && time_take(c, d->negative, t, false, unit);
+  if (power > 0) return weir_decimal_scale(t, (uint32_t)power, &t) && time_take(c, d->negative, t, false, unit);
   bool cut = false; /* what is below a nanosecond is cut off, towards the past */
   for (; power < 0 && t != 0; power++) {
     cut = cut || t % 10 != 0;
@@ -55,7 +55,7 @@ static int32_t days_since_epoch(int32_t year, int32_t month, int32_t day) {
   return 365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day - 1 - 719468;
 }
 
-bool time_text(struct weir_check *c) {
+bool weir_time_text(struct weir_check *c) {
   const uint8_t *s = c->text;
   uint32_t n = c->text_size, i = 19;
   if (c->plan[PLAN_TIME] != TIME_RFC3339 || c->text_over || n < 20) return false;

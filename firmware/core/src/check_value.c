@@ -26,12 +26,12 @@ static const uint8_t *find_check(const struct weir_check *c, uint32_t node, uint
   return c->plan + at;
 }
 
-const uint8_t *check_nulls(const struct weir_check *c, uint32_t node) {
+const uint8_t *weir_check_nulls(const struct weir_check *c, uint32_t node) {
   const uint8_t *at = find_check(c, node, CHECK_NULLS);
   return at == NULL ? NULL : c->plan + read16(at);
 }
 
-bool check_text_is(const struct weir_check *c, const uint8_t *constant) {
+bool weir_check_text_is(const struct weir_check *c, const uint8_t *constant) {
   if (constant[0] != CONST_STRING || c->text_over) return false;
   const uint8_t *text = c->plan + read16(constant + 1);
   return text[0] == c->text_size && same_bytes(text + 1, c->text, text[0]);
@@ -42,8 +42,8 @@ static bool same(const struct weir_check *c, const struct value *v, const uint8_
   switch (constant[0]) {
     case CONST_NULL: return v->type == TYPE_NULL;
     case CONST_BOOL: return v->type == TYPE_BOOL && v->truth == (constant[1] != 0);
-    case CONST_NUMBER: return (v->type & TYPE_NUMBER) && decimal_compare(&v->number, constant + 1) == 0;
-    default: return v->type == TYPE_STRING && check_text_is(c, constant);
+    case CONST_NUMBER: return (v->type & TYPE_NUMBER) && weir_decimal_compare(&v->number, constant + 1) == 0;
+    default: return v->type == TYPE_STRING && weir_check_text_is(c, constant);
   }
 }
 
@@ -67,26 +67,26 @@ static void look_for_whens(struct weir_check *c, const struct value *v) {
 
 static void take_text(struct weir_check *c, uint32_t field) {
   if (c->text_over) {
-    check_later(c, WEIR_CODE_TEXT, c->node, c->start);
+    weir_check_later(c, WEIR_CODE_TEXT, c->node, c->start);
   } else {
-    body_text(c, field, c->text, c->text_size);
+    weir_body_text(c, field, c->text, c->text_size);
   }
 }
 
 static void take_number(struct weir_check *c, const struct value *v, uint32_t field, uint8_t form) {
   int64_t i;
   if (form == 0) {
-    if (decimal_overflows(&v->number)) {
-      check_later(c, WEIR_CODE_OVERFLOW, c->node, c->start);
+    if (weir_decimal_overflows(&v->number)) {
+      weir_check_later(c, WEIR_CODE_OVERFLOW, c->node, c->start);
     } else {
-      body_decimal(c, field, &v->number);
+      weir_body_decimal(c, field, &v->number);
     }
-  } else if (form != 1 || !decimal_is_integer(&v->number)) {
-    check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
-  } else if (decimal_to_int(&v->number, &i)) {
-    body_integer(c, field, i);
+  } else if (form != 1 || !weir_decimal_is_integer(&v->number)) {
+    weir_check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
+  } else if (weir_decimal_to_int(&v->number, &i)) {
+    weir_body_integer(c, field, i);
   } else {
-    check_later(c, WEIR_CODE_INT_RANGE, c->node, c->start);
+    weir_check_later(c, WEIR_CODE_INT_RANGE, c->node, c->start);
   }
 }
 
@@ -94,10 +94,10 @@ static void take_number(struct weir_check *c, const struct value *v, uint32_t fi
 static void take_mapped(struct weir_check *c, const struct value *v, uint32_t field, const uint8_t *map) {
   for (uint8_t i = 0; i < map[0]; i++) {
     if (!same(c, v, c->plan + read16(map + 1 + 4 * i))) continue;
-    if (read16(map + 3 + 4 * i) != 0) body_byte(c, field, i);
+    if (read16(map + 3 + 4 * i) != 0) weir_body_byte(c, field, i);
     return;
   }
-  check_refuse(c, WEIR_CODE_MAP, c->node, c->start);
+  weir_check_refuse(c, WEIR_CODE_MAP, c->node, c->start);
 }
 
 static void take_column(struct weir_check *c, const struct value *v, uint32_t field) {
@@ -110,25 +110,25 @@ static void take_column(struct weir_check *c, const struct value *v, uint32_t fi
   } else if (v->type == TYPE_STRING && form == 2) {
     take_text(c, field);
   } else if (v->type == TYPE_STRING && form == 4 && v->choice != NO_CHOICE) {
-    body_byte(c, field, v->choice);
+    weir_body_byte(c, field, v->choice);
   } else if (v->type == TYPE_BOOL && form == 3) {
-    body_byte(c, field, v->truth);
+    weir_body_byte(c, field, v->truth);
   } else {
-    check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
+    weir_check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
   }
 }
 
 static void take_tag(struct weir_check *c, const struct value *v, uint32_t field) {
   if (v->type == TYPE_BOOL) {
-    body_text(c, field, v->truth ? "true" : "false", v->truth ? 4 : 5);
+    weir_body_text(c, field, v->truth ? "true" : "false", v->truth ? 4 : 5);
   } else {
     take_text(c, field); /* of a number: its digits */
   }
 }
 
 static void take_time(struct weir_check *c, const struct value *v) {
-  bool taken = (v->type & TYPE_NUMBER) ? time_number(c, &v->number) : v->type == TYPE_STRING && time_text(c);
-  if (!taken) check_later(c, WEIR_CODE_TIME, c->node, c->start);
+  bool taken = (v->type & TYPE_NUMBER) ? weir_time_number(c, &v->number) : v->type == TYPE_STRING && weir_time_text(c);
+  if (!taken) weir_check_later(c, WEIR_CODE_TIME, c->node, c->start);
 }
 
 /* Hands a value to everything that wants it. */
@@ -151,7 +151,7 @@ static void take(struct weir_check *c, const struct value *v) {
         if (same(c, v, c->plan + read16(use + 2))) {
           c->whens++;
         } else {
-          check_refuse(c, WEIR_CODE_WHEN, c->node, c->start);
+          weir_check_refuse(c, WEIR_CODE_WHEN, c->node, c->start);
         }
     }
     if (c->refused) return;
@@ -161,17 +161,17 @@ static void take(struct weir_check *c, const struct value *v) {
 /* Passes a null, or one of null_values: columns and tags stay null. */
 static void take_null(struct weir_check *c, const struct value *v) {
   const uint8_t *n = c->plan + c->node;
-  if (n[NODE_USE] == USE_TIME) check_later(c, WEIR_CODE_TIME, c->node, c->start);
+  if (n[NODE_USE] == USE_TIME) weir_check_later(c, WEIR_CODE_TIME, c->node, c->start);
   if (n[NODE_USE] != USE_LIST) return;
   const uint8_t *uses = c->plan + read16(n + NODE_USES);
   for (uint32_t i = 0; i < uses[0]; i++) {
     const uint8_t *use = uses + 1 + 4 * i;
-    if (use[0] == TAKE_TIME) check_later(c, WEIR_CODE_TIME, c->node, c->start);
+    if (use[0] == TAKE_TIME) weir_check_later(c, WEIR_CODE_TIME, c->node, c->start);
     if (use[0] != TAKE_WHEN) continue;
     if (c->plan[read16(use + 2)] == CONST_NULL && v->type == TYPE_NULL) {
       c->whens++;
     } else {
-      check_refuse(c, WEIR_CODE_WHEN, c->node, c->start);
+      weir_check_refuse(c, WEIR_CODE_WHEN, c->node, c->start);
       return;
     }
   }
@@ -180,23 +180,23 @@ static void take_null(struct weir_check *c, const struct value *v) {
 /* Runs minimum, maximum and multipleOf; at stands at the first of them. */
 static bool number_within(struct weir_check *c, const struct decimal *d, uint32_t mask, const uint8_t *at) {
   if (mask & CHECK_MIN) {
-    int order = decimal_compare(d, at);
+    int order = weir_decimal_compare(d, at);
     if (order < 0 || (order == 0 && (at[10] & DECIMAL_EXCLUSIVE))) {
-      check_refuse(c, WEIR_CODE_MIN, c->node, c->start);
+      weir_check_refuse(c, WEIR_CODE_MIN, c->node, c->start);
       return false;
     }
     at += DECIMAL_SIZE;
   }
   if (mask & CHECK_MAX) {
-    int order = decimal_compare(d, at);
+    int order = weir_decimal_compare(d, at);
     if (order > 0 || (order == 0 && (at[10] & DECIMAL_EXCLUSIVE))) {
-      check_refuse(c, WEIR_CODE_MAX, c->node, c->start);
+      weir_check_refuse(c, WEIR_CODE_MAX, c->node, c->start);
       return false;
     }
     at += DECIMAL_SIZE;
   }
-  if ((mask & CHECK_MULTIPLE) && !decimal_divides(d, at)) {
-    check_refuse(c, WEIR_CODE_MULTIPLE, c->node, c->start);
+  if ((mask & CHECK_MULTIPLE) && !weir_decimal_divides(d, at)) {
+    weir_check_refuse(c, WEIR_CODE_MULTIPLE, c->node, c->start);
     return false;
   }
   return true;
@@ -205,11 +205,11 @@ static bool number_within(struct weir_check *c, const struct decimal *d, uint32_
 static bool length_within(struct weir_check *c, const uint8_t *at) {
   uint32_t most = read16(at + 2);
   if (c->runes < read16(at)) {
-    check_refuse(c, WEIR_CODE_SHORT, c->node, c->start);
+    weir_check_refuse(c, WEIR_CODE_SHORT, c->node, c->start);
     return false;
   }
   if (most != NO_LIMIT && c->runes > most) {
-    check_refuse(c, WEIR_CODE_LONG, c->node, c->start);
+    weir_check_refuse(c, WEIR_CODE_LONG, c->node, c->start);
     return false;
   }
   return true;
@@ -226,19 +226,19 @@ static void check_scalar(struct weir_check *c, struct value *v) {
   uint32_t checks = read16(n + NODE_CHECKS);
   uint32_t mask = checks == 0 ? 0 : read16(c->plan + checks);
   if (mask & CHECK_NULLS) {
-    const uint8_t *nulls = check_nulls(c, c->node);
+    const uint8_t *nulls = weir_check_nulls(c, c->node);
     if (entry_of(c, v, nulls) != NO_CHOICE) {
       take_null(c, v);
       return;
     }
   }
   bool ok = (n[NODE_TYPES] & v->type) != 0;
-  if (!ok) check_refuse(c, WEIR_CODE_TYPE, c->node, c->start);
+  if (!ok) weir_check_refuse(c, WEIR_CODE_TYPE, c->node, c->start);
   if (ok && (v->type & TYPE_NUMBER) && mask != 0) ok = number_within(c, &v->number, mask, c->plan + checks + 2);
   if (ok && (mask & CHECK_ENUM)) {
     v->choice = entry_of(c, v, c->plan + read16(find_check(c, c->node, CHECK_ENUM)));
     ok = v->choice != NO_CHOICE;
-    if (!ok) check_refuse(c, WEIR_CODE_ENUM, c->node, c->start);
+    if (!ok) weir_check_refuse(c, WEIR_CODE_ENUM, c->node, c->start);
   }
   if (ok && (mask & CHECK_LENGTH) && v->type == TYPE_STRING) ok = length_within(c, find_check(c, c->node, CHECK_LENGTH));
   if (!ok) {
@@ -250,33 +250,33 @@ static void check_scalar(struct weir_check *c, struct value *v) {
   }
 }
 
-void check_string(struct weir_check *c) {
+void weir_check_string(struct weir_check *c) {
   struct value v = {TYPE_STRING, false, NO_CHOICE, {0, 0, false}};
   check_scalar(c, &v);
 }
 
-void check_number(struct weir_check *c) {
+void weir_check_number(struct weir_check *c) {
   const struct weir_number *from = &c->number;
   struct decimal d = {from->mantissa, from->exponent, from->negative};
   d.exponent += from->minus ? -(int32_t)from->power : (int32_t)from->power;
   if (d.mantissa == 0) d.exponent = 0;
-  check_decimal(c, &d);
+  weir_check_decimal(c, &d);
 }
 
-void check_decimal(struct weir_check *c, const struct decimal *d) {
+void weir_check_decimal(struct weir_check *c, const struct decimal *d) {
   struct value v = {TYPE_INTEGER, false, NO_CHOICE, *d};
   if (c->node == 0) return;
   uint8_t types = c->plan[c->node + NODE_TYPES] & TYPE_NUMBER;
-  if (types != TYPE_NUMBER && !decimal_is_integer(&v.number)) v.type = TYPE_FRACTION;
+  if (types != TYPE_NUMBER && !weir_decimal_is_integer(&v.number)) v.type = TYPE_FRACTION;
   check_scalar(c, &v);
 }
 
-void check_word(struct weir_check *c, uint8_t type, bool truth) {
+void weir_check_word(struct weir_check *c, uint8_t type, bool truth) {
   struct value v = {type, truth, NO_CHOICE, {0, 0, false}};
   check_scalar(c, &v);
 }
 
-void check_container(struct weir_check *c, const struct weir_level *level) {
+void weir_check_container(struct weir_check *c, const struct weir_level *level) {
   const uint8_t *p = c->plan;
   c->node = level->node;
   c->start = level->at;
@@ -286,27 +286,27 @@ void check_container(struct weir_check *c, const struct weir_level *level) {
   uint32_t array = read16(n + NODE_ARRAY), object = read16(n + NODE_OBJECT);
   if (level->list && array != 0) {
     uint32_t most = read16(p + array + 2);
-    if (level->count < read16(p + array)) check_refuse(c, WEIR_CODE_FEW, c->node, c->start);
-    if (most != NO_LIMIT && level->count > most) check_refuse(c, WEIR_CODE_MANY, c->node, c->start);
+    if (level->count < read16(p + array)) weir_check_refuse(c, WEIR_CODE_FEW, c->node, c->start);
+    if (most != NO_LIMIT && level->count > most) weir_check_refuse(c, WEIR_CODE_MANY, c->node, c->start);
   }
   if (!level->list && object != 0 && !c->refused) {
     uint32_t absent = read32(p + object + 2) & ~level->seen;
     if (absent != 0) {
-      check_refuse(c, WEIR_CODE_REQUIRED, c->node, c->start);
+      weir_check_refuse(c, WEIR_CODE_REQUIRED, c->node, c->start);
       for (c->missing = 0; (absent & 1) == 0; absent >>= 1) c->missing++;
     }
   }
   if (!c->refused) take(c, &v);
 }
 
-void check_bare_null(struct weir_check *c, uint32_t node, uint32_t at) {
+void weir_check_bare_null(struct weir_check *c, uint32_t node, uint32_t at) {
   struct value v = {TYPE_STRING, false, NO_CHOICE, {0, 0, false}};
   c->node = (uint16_t)node;
   c->start = at;
   take_null(c, &v);
 }
 
-bool check_wants_digits(const struct weir_check *c, uint32_t node) {
+bool weir_check_wants_digits(const struct weir_check *c, uint32_t node) {
   uint32_t at = node == 0 ? 0 : read16(c->plan + node + NODE_USES);
   if (at == 0) return false;
   for (uint32_t i = 0; i < c->plan[at]; i++) {

@@ -2,7 +2,7 @@
 
 #include "plan_read.h"
 
-bool decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
+bool weir_decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
   if (mantissa == 0) power = 0;
   if (power > 19) return false;
   if (power <= 4 && mantissa >> 32 == 0) { /* what telemetry is made of */
@@ -23,14 +23,14 @@ bool decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
 static int compare_scaled(uint64_t a, int32_t ea, uint64_t b, int32_t eb) {
   if (a == 0 || b == 0) return (a > b) - (a < b);
   if (ea > eb) {
-    if (!decimal_scale(a, (uint32_t)(ea - eb), &a)) return 1;
+    if (!weir_decimal_scale(a, (uint32_t)(ea - eb), &a)) return 1;
   } else if (eb > ea) {
-    if (!decimal_scale(b, (uint32_t)(eb - ea), &b)) return -1;
+    if (!weir_decimal_scale(b, (uint32_t)(eb - ea), &b)) return -1;
   }
   return (a > b) - (a < b);
 }
 
-int decimal_compare(const struct decimal *d, const uint8_t *constant) {
+int weir_decimal_compare(const struct decimal *d, const uint8_t *constant) {
   uint64_t other = read64(constant);
   bool negative = constant[10] & DECIMAL_NEGATIVE;
   if (d->mantissa == 0 && other == 0) return 0;
@@ -45,7 +45,7 @@ int decimal_compare(const struct decimal *d, const uint8_t *constant) {
   return negative ? -order : order;
 }
 
-bool decimal_is_integer(const struct decimal *d) {
+bool weir_decimal_is_integer(const struct decimal *d) {
   uint64_t m = d->mantissa;
   int32_t e = d->exponent;
   if (m == 0) return true;
@@ -57,10 +57,10 @@ bool decimal_is_integer(const struct decimal *d) {
   return true;
 }
 
-bool decimal_to_int(const struct decimal *d, int64_t *value) {
+bool weir_decimal_to_int(const struct decimal *d, int64_t *value) {
   uint64_t m = d->mantissa;
   for (int32_t e = d->exponent; e < 0 && m != 0; e++) m /= 10;
-  if (d->exponent > 0 && !decimal_scale(m, (uint32_t)d->exponent, &m)) return false;
+  if (d->exponent > 0 && !weir_decimal_scale(m, (uint32_t)d->exponent, &m)) return false;
   if (d->negative) {
     if (m > UINT64_C(1) << 63) return false;
     *value = m == UINT64_C(1) << 63 ? INT64_MIN : -(int64_t)m;
@@ -71,7 +71,7 @@ bool decimal_to_int(const struct decimal *d, int64_t *value) {
   return true;
 }
 
-bool decimal_divides(const struct decimal *d, const uint8_t *divisor) {
+bool weir_decimal_divides(const struct decimal *d, const uint8_t *divisor) {
   uint32_t by = read32(divisor);
   uint64_t m = d->mantissa;
   int32_t shift = d->exponent - read16s(divisor + 4);
@@ -89,7 +89,7 @@ bool decimal_divides(const struct decimal *d, const uint8_t *divisor) {
   return rest == 0;
 }
 
-bool decimal_overflows(const struct decimal *d) {
+bool weir_decimal_overflows(const struct decimal *d) {
   /* From half way between the largest float64 and the next power of two on, numbers
    * round to infinity: 2^1024 - 2^970 = 1.7976931348623158079...e308. No number of 19
    * digits lies between 1.797693134862315807e308 and that. */

@@ -15,20 +15,20 @@ struct decimal {
 };
 
 /* -1, 0, 1: how the number stands to a decimal of a plan; -0 equals 0. */
-int decimal_compare(const struct decimal *d, const uint8_t *constant);
+int weir_decimal_compare(const struct decimal *d, const uint8_t *constant);
 
-bool decimal_is_integer(const struct decimal *d);
+bool weir_decimal_is_integer(const struct decimal *d);
 
 /* The int64 of an integer; false where int64 cannot hold it. */
-bool decimal_to_int(const struct decimal *d, int64_t *value);
+bool weir_decimal_to_int(const struct decimal *d, int64_t *value);
 
 /* Whether the number is an integer times the divisor of a plan (4 bytes, exponent 2 bytes). */
-bool decimal_divides(const struct decimal *d, const uint8_t *divisor);
+bool weir_decimal_divides(const struct decimal *d, const uint8_t *divisor);
 
 /* Whether float64 rounds the number to infinity. */
-bool decimal_overflows(const struct decimal *d);
+bool weir_decimal_overflows(const struct decimal *d);
 
 /* mantissa * 10^power into *out; false where 64 bits cannot hold it. */
-bool decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out);
+bool weir_decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out);
 
 #endif

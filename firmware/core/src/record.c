@@ -57,7 +57,7 @@ static void take_decimal(struct reader *r, struct weir_value *v) {
     v->exponent = (int32_t)e;
   }
   struct decimal d = {v->mantissa, v->exponent, v->negative};
-  if (v->mantissa >= UINT64_C(10000000000000000000) || (v->mantissa == 0 && v->exponent != 0) || decimal_overflows(&d)) r->bad = true;
+  if (v->mantissa >= UINT64_C(10000000000000000000) || (v->mantissa == 0 && v->exponent != 0) || weir_decimal_overflows(&d)) r->bad = true;
 }
 
 static bool is_utf8(const uint8_t *p, uint32_t n) {

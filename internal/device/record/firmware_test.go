@@ -17,7 +17,7 @@ const firmwareDir = "../../../firmware"
 
 // firmwareSources are the parts of the core that a verdict and a record need.
 var firmwareSources = []string{
-	"plan", "check", "check_quick", "check_value", "check_body", "check_time", "decimal", "record", "sha512", "ed25519",
+	"plan", "check", "check_bare", "check_body", "check_level", "check_number", "check_quick", "check_text", "check_time", "check_value", "decimal", "record", "sha512", "ed25519",
 }
 
 // firmware is the C checker as a process (firmware/tests/go/checker.c).

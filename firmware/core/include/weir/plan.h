@@ -141,7 +141,7 @@ uint32_t weir_plan_filter(const struct weir_plan *plan, char *out, uint32_t size
 struct weir_level {
   uint32_t at;     /* its bracket */
   uint32_t seen;   /* object: the properties that were there */
-  uint32_t count;  /* list: elements; object: the property before, plus 1 */
+  uint16_t count;  /* list: elements, at most 65,535; object: the property before, plus 1 */
   uint16_t node;   /* 0: nothing is known of it */
   uint8_t list;    /* 1: a list */
   uint8_t names;   /* unknown names of the objects around it */
