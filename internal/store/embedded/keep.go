@@ -48,6 +48,9 @@ type tablePolicy struct {
 	store.Policy
 	parts map[int64][]*segment // own segments by partition, ascending by arrival
 	mixed []*segment
+	// overwritten is, for the partitions of all tables, the newest frame that
+	// overwrote rows there.
+	overwritten map[int64]int64
 }
 
 // policies returns the tables that have one, with the segments as they are now.
@@ -66,6 +69,10 @@ func (s *Store) policiesOf(tn *tenant) map[string]*tablePolicy {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	overwritten := s.overwritten(tn)
+	for _, p := range out {
+		p.overwritten = overwritten
+	}
 	for _, g := range tn.segs {
 		p := out[g.v.name.name]
 		switch {
@@ -121,7 +128,7 @@ func (s *Store) keepOne(ctx context.Context, tn *tenant, all bool) (bool, error)
 // debtOf counts the partitions whose rollups are to be made, or made anew.
 func (s *Store) debtOf(tn *tenant, tables map[string]*tablePolicy, now int64) (debt int64) {
 	for _, p := range tables {
-		groups, overwritten := s.rollupsOf(tn, p.name.name)
+		groups, overwritten := s.rollupsOf(tn, p.name.name), p.overwritten
 		for part, segs := range p.parts {
 			_, to, ok := s.partitionBounds(part)
 			widths := p.widthsAt(to, now)
@@ -163,7 +170,7 @@ func (s *Store) rollUpOne(ctx context.Context, tn *tenant, p *tablePolicy, now i
 	if len(p.Rollups) == 0 {
 		return false, nil
 	}
-	groups, overwritten := s.rollupsOf(tn, p.name.name)
+	groups, overwritten := s.rollupsOf(tn, p.name.name), p.overwritten
 	parts := slices.Sorted(maps.Keys(p.parts))
 	slices.Reverse(parts) // what is asked for most comes first
 	for _, part := range parts {
@@ -215,16 +222,15 @@ func (s *Store) enterRolled(c *compaction, segs []*segment) error {
 	return nil
 }
 
-// rollupsOf returns the groups of a table by partition, and the newest frames that
-// overwrote rows of each partition.
-func (s *Store) rollupsOf(tn *tenant, table string) (map[int64][]*rollupGroup, map[int64]int64) {
+// rollupsOf returns the groups of a table by partition.
+func (s *Store) rollupsOf(tn *tenant, table string) map[int64][]*rollupGroup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	groups := map[int64][]*rollupGroup{}
 	for _, o := range tn.rolledUp[table] {
 		groups[o.partition] = append(groups[o.partition], o)
 	}
-	return groups, s.overwritten(tn)
+	return groups
 }
 
 // readable leaves out segments that cannot be read.

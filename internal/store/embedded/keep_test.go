@@ -249,6 +249,21 @@ func TestAClockThatJumpsDeletesNothing(t *testing.T) {
 			t.Errorf("%d days are left of 30", len(byDay))
 		}
 	})
+	t.Run("AStoreThatWasWrittenWithAWrongClock", func(t *testing.T) { // and knows no time yet
+		a := newAging(t, store.Policy{})
+		a.clock.wall = a.clock.wall.Add(365 * aDay)
+		a.put(sampleDay, 60, 2)
+		a.compact()
+		if err := a.s.w.exec("DELETE FROM counters"); err != nil {
+			t.Fatal(err)
+		}
+		a.clock.wall = a.clock.wall.Add(-365 * aDay)
+		a.start(thirtyOf)
+		a.compact()
+		if byDay, _ := a.readings(); len(byDay) != 1 {
+			t.Error("the readings are gone")
+		}
+	})
 	t.Run("AStoreOfAnOlderFormat", func(t *testing.T) { // knows no time yet
 		a := newAging(t, store.Policy{})
 		a.put(sampleDay, 60, 2)

@@ -3,7 +3,6 @@ package embedded
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -48,7 +47,7 @@ func (s *Store) retire(ctx context.Context, tn *tenant, p *tablePolicy, now int6
 // must be made of it, or many.
 func (s *Store) retirePartitions(ctx context.Context, tn *tenant, p *tablePolicy, parts []int64, now int64) error {
 	slices.Sort(parts)
-	groups, overwritten := s.rollupsOf(tn, p.name.name)
+	groups, overwritten := s.rollupsOf(tn, p.name.name), p.overwritten
 	c := &compaction{s: s, tn: tn}
 	var gone []*segment
 	for _, part := range parts {
@@ -147,20 +146,4 @@ func (y *youngSource) Next(dst *telemetry.Section) (bool, error) {
 			return true, nil
 		}
 	}
-}
-
-// retentionLag is how far the oldest reading of a tenant's tables is over its
-// retention, for metrics.
-func (s *Store) retentionLag(tn *tenant, now int64) (lag time.Duration) {
-	for _, p := range s.policiesOf(tn) {
-		if p.Retention == 0 || now == 0 {
-			continue
-		}
-		for part := range p.parts {
-			if from, _, ok := s.partitionBounds(part); ok {
-				lag = max(lag, time.Duration(now-from)-p.Retention)
-			}
-		}
-	}
-	return lag
 }

@@ -36,6 +36,7 @@ type trustedClock struct {
 	slack   time.Duration // what may be believed at once
 	ahead   time.Duration // of a wall clock that is not believed; 0: it is
 	warned  bool
+	guess   bool // now is from what the store holds, not saved
 	changed bool // since it was last saved
 }
 
@@ -74,6 +75,9 @@ func (c *trustedClock) Now() int64 {
 	if c.now == 0 {
 		c.now, c.changed = w, true
 		return c.now
+	}
+	if c.guess {
+		c.now, c.guess = min(c.now, w), false // it was written while the clock was wrong
 	}
 	c.slack = min(c.slack+min(passed, trustSlack)*trustRefill, trustSlack)
 	switch gap := time.Duration(w - c.now); {
@@ -215,7 +219,7 @@ func (s *Store) restoreTime() error {
 			}
 		}
 	}
-	if c.now < clockSet {
+	if c.guess = true; c.now < clockSet {
 		c.now = 0
 	}
 	return nil
