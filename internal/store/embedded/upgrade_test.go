@@ -280,11 +280,13 @@ func withUpgrader(dir string, f func(u *upgrader) error) error {
 
 // killUpgrade runs the child and kills it after a random time, unless it is
 // faster; it reports whether the child came to its end.
-func killUpgrade(t *testing.T, dir string, rng *rand.Rand, env ...string) bool {
+// kills is how often it was killed: it gets longer each time, so that it comes to its
+// end on a slow machine too.
+func killUpgrade(t *testing.T, dir string, rng *rand.Rand, kills int, env ...string) bool {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(append(os.Environ(), "WEIR_TEST_UPGRADE_DIR="+dir), env...)
-	lines, ended := testkit.KilledAtRandom(t, rng, cmd, 1, 12*time.Millisecond)
+	lines, ended := testkit.KilledAtRandom(t, rng, cmd, 1, time.Duration(12+8*kills*kills)*time.Millisecond)
 	if len(lines) == 0 || lines[0] != "begin" {
 		t.Fatalf("the child said %q", lines)
 	}
@@ -301,7 +303,7 @@ func TestAnUpgradeThatIsKilledGoesOn(t *testing.T) {
 	for range rounds {
 		dir, _ := copyOf(t, formatVersion)
 		kills := 0
-		for !killUpgrade(t, dir, rng) {
+		for !killUpgrade(t, dir, rng, kills) {
 			kills++
 		}
 		t.Logf("killed %d times", kills)
@@ -340,7 +342,7 @@ func TestARealUpgradeThatIsKilledGoesOn(t *testing.T) {
 	for _, format := range knownFormats() {
 		for range rounds {
 			dir, want := copyOf(t, format)
-			for !killUpgrade(t, dir, rng, "WEIR_TEST_UPGRADE_REAL=1") {
+			for kills := 0; !killUpgrade(t, dir, rng, kills, "WEIR_TEST_UPGRADE_REAL=1"); kills++ {
 			}
 			s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true})
 			if err != nil {
