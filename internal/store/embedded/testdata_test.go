@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -52,7 +53,14 @@ const sampleClock = int64(1772366400) * 1e9
 // returns its content.
 func writeSample(t *testing.T, dir string) string {
 	t.Helper()
+	return writeSampleOf(t, dir, nil)
+}
+
+// writeSampleOf is writeSample for a store that is sealed, where keys are given.
+func writeSampleOf(t *testing.T, dir string, keys *seal.Credentials) string {
+	t.Helper()
 	s, err := Open(context.Background(), Options{
+		Sealing: keys,
 		Dir: dir, ManualCompaction: true, CarryRows: 4, MergeFanIn: 2, RollupRows: 1, RollupFactor: 1, Now: func() time.Time { return time.Unix(0, sampleClock) },
 		Clock: func() (time.Time, time.Duration) { return time.Unix(0, sampleClock), 0 },
 	})

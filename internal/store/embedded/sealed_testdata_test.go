@@ -1,0 +1,100 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weir-telemetry/weir/internal/seal"
+	"github.com/weir-telemetry/weir/internal/telemetry"
+)
+
+// sampleKey opens the sealed stores of testdata.
+func sampleKey(t *testing.T) *seal.Credentials {
+	t.Helper()
+	m, err := seal.ParseMaster([]byte(strings.Repeat("5a", seal.KeyBytes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seal.Holding(m)
+}
+
+// TestWriteSealedTestdata is TestWriteTestdata for testdata/sealed-N, and runs
+// only when it is asked to as that one does.
+func TestWriteSealedTestdata(t *testing.T) {
+	if os.Getenv("WEIR_WRITE_TESTDATA") == "" {
+		t.Skip("writes testdata; set WEIR_WRITE_TESTDATA=1 after formatVersion was raised")
+	}
+	to := filepath.Join("testdata", fmt.Sprintf("sealed-%d", formatVersion))
+	if _, err := os.Stat(to); err == nil {
+		t.Fatalf("%s is there already: a store of a released format is never written again", to)
+	}
+	work := t.TempDir()
+	content := writeSampleOf(t, work, sampleKey(t))
+	if err := os.WriteFile(filepath.Join(work, "content.txt"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(work, "LOCK")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(to, os.DirFS(work)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Sealed stores of this and earlier formats open, are whole and hold what they held.
+func TestSealedStoresOfEachFormatOpen(t *testing.T) {
+	stores, err := filepath.Glob("testdata/sealed-*")
+	if err != nil || len(stores) == 0 {
+		t.Fatal(stores, err)
+	}
+	for _, from := range stores {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(filepath.Join(dir, "content.txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []string{"as it was", "compacted", "opened again"} {
+			s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true, Sealing: sampleKey(t)})
+			if err != nil {
+				t.Fatalf("%s, %s: %v", from, step, err)
+			}
+			if step == "compacted" {
+				if err := s.Compact(context.Background()); err != nil {
+					t.Error(from, err)
+				}
+			}
+			if got := dump(t, s); got != string(content) {
+				t.Errorf("%s, %s, holds\n%s\nand not\n%s", from, step, got, content)
+			}
+			if err := s.Verify(context.Background(), func(d Damage) { t.Errorf("%s, %s: %s", from, step, d.String()) }, nil); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// One of everything that the format holds is sealed as it is in clear, and nothing
+// of it shows.
+func TestASealedSampleHoldsWhatAPlainOneDoes(t *testing.T) {
+	plain, dir := writeSample(t, t.TempDir()), t.TempDir()
+	if sealed := writeSampleOf(t, dir, sampleKey(t)); sealed != plain {
+		t.Errorf("sealed, it holds\n%s\nand in clear\n%s", sealed, plain)
+	}
+	for path, data := range tree(t, dir) {
+		for _, text := range []string{"every/", "site-", "device-", "text 1", `{"n":`, string(telemetry.DefaultTenant), "Cel"} {
+			if strings.Contains(data, text) {
+				t.Errorf("%s shows %q", path, text)
+			}
+		}
+	}
+}
