@@ -61,7 +61,7 @@ func writeSampleOf(t *testing.T, dir string, keys *seal.Credentials) string {
 	t.Helper()
 	s, err := Open(context.Background(), Options{
 		Sealing: keys,
-		Dir: dir, ManualCompaction: true, CarryRows: 4, MergeFanIn: 2, RollupRows: 1, RollupFactor: 1, Now: func() time.Time { return time.Unix(0, sampleClock) },
+		Dir:     dir, ManualCompaction: true, CarryRows: 4, MergeFanIn: 2, RollupRows: 1, RollupFactor: 1, Now: func() time.Time { return time.Unix(0, sampleClock) },
 		Clock: func() (time.Time, time.Duration) { return time.Unix(0, sampleClock), 0 },
 	})
 	if err != nil {
