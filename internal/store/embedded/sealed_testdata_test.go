@@ -98,3 +98,40 @@ func TestASealedSampleHoldsWhatAPlainOneDoes(t *testing.T) {
 		}
 	}
 }
+
+// Each single row of segments, rollups and frames above the floor that is taken
+// away, with its file, is missed.
+func TestEachRowThatIsTakenAwayIsMissed(t *testing.T) {
+	from := t.TempDir()
+	writeSampleOf(t, from, sampleKey(t))
+	v := &victim{tb: t, dir: from}
+	for _, table := range []string{"segments", "rollups"} {
+		var ids []int64
+		v.sql(from, func(c *conn) { ids = v.ids(c, table) })
+		if len(ids) == 0 {
+			t.Fatalf("the sample has no %s", table)
+		}
+		for _, id := range ids {
+			dir := t.TempDir()
+			copyTree(t, from, dir)
+			v.sql(dir, func(c *conn) { v.exec(c, "DELETE FROM "+table+" WHERE id = ?", id) })
+			_ = os.Remove(filepath.Join(dir, segmentDir, fmt.Sprintf("%016x.seg", id))) // or it is in a pack
+			s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true, Sealing: sampleKey(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			missed := 0
+			err = s.Verify(context.Background(), func(d Damage) {
+				if d.Kind == "manifest" {
+					missed++
+				}
+			}, nil)
+			if err != nil || missed == 0 {
+				t.Errorf("row %d of %s is not missed (%v)", id, table, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
