@@ -355,7 +355,7 @@ func TestASnapshotThatWasInterruptedLeavesTheEarlierWhole(t *testing.T) {
 	rnd := seeded(t)
 	w, dir := newWorld(t), t.TempDir()
 	kept := map[string]map[string]string{}
-	for range 30 {
+	for range 12 {
 		w.segment(rnd.IntN(600 << 10))
 		w.set("data/catalog.db", fmt.Sprint(rnd.Uint64()))
 		ctx, cancel := context.WithCancel(t.Context())
