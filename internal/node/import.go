@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
@@ -101,6 +104,18 @@ func (n *Node) tableVersions(ctx context.Context) (*transfer.Tables, error) {
 	return transfer.NewTables(all), nil
 }
 
+// retentionCut returns before which time the readings of a table are deleted: an
+// import of them would be undone at once.
+func (n *Node) retentionCut(table string) (int64, time.Duration) {
+	n.following.Lock()
+	age := n.policies[table].Retention
+	n.following.Unlock()
+	if now := n.store.RetentionTime(); now != 0 && age > 0 {
+		return now - int64(age), age
+	}
+	return math.MinInt64, 0
+}
+
 // importer turns batches into sections of the store.
 type importer struct {
 	n      *Node
@@ -136,9 +151,14 @@ func (im *importer) part(b *transfer.Batch) (*importPart, error) {
 	p := &importPart{section: &telemetry.Section{}}
 	p.section.Reset(t)
 	now := im.n.pipeline.Clock().Now()
+	cut, age := im.n.retentionCut(t.Name)
 	values := make([]telemetry.Value, len(at))
 	for i := range b.Rows {
 		r := &b.Rows[i]
+		if r.Time < cut {
+			im.out.Refused = append(im.out.Refused, control.Refused{Line: r.Line, Why: fmt.Sprintf("too late: it is older than the retention of %s, which is %s", t.Name, age)})
+			continue
+		}
 		ref, err := im.series(t, r)
 		if err != nil {
 			if code := telemetry.CodeOf(err); code != telemetry.CodeRefused && code != telemetry.CodeCardinality && code != telemetry.CodeInvalid {

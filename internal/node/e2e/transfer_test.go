@@ -279,3 +279,16 @@ func TestAnotherProgramReadsTheSameFromParquet(t *testing.T) {
 		}
 	}
 }
+
+func TestReadingsOlderThanTheRetentionAreNotImported(t *testing.T) {
+	p := newPlace(t, map[string]string{"timed.yaml": timedSchema + "retention: 30d\n"})
+	p.write("timed.csv", fmt.Sprintf("time,client,seq\n2001-01-01T00:00:00Z,a,1\n%s,a,2\n", time.Now().UTC().Format(time.RFC3339)))
+	r := p.serve()
+	testkit.Eventually(t, "ages count", func() bool {
+		_, stderr, code := p.run("import", "timed.csv", "--again")
+		return code == 2 && strings.Contains(stderr, "timed.csv:2: too late")
+	})
+	if code := r.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
