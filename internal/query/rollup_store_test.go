@@ -252,3 +252,48 @@ func drawRollupStatementToTheMinute(t *rapid.T) string {
 		}
 	}
 }
+
+func TestExplainSaysWhatRollupsAnswer(t *testing.T) {
+	s := loadW1(t, 10, 7200, 0).(*embedded.Store)
+	policy := store.Policy{Rollups: []store.Rollup{{Every: time.Minute}, {Every: time.Hour}}}
+	if err := s.SetPolicy(telemetry.DefaultTenant, "env", policy); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Compact(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	explain := func(sql string) string {
+		t.Helper()
+		rows, err := query.New(s, query.Options{}).Query(context.Background(), telemetry.DefaultTenant, "explain "+sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := rows.All()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			if r[0].Text() == "rollups" {
+				return r[1].Text()
+			}
+		}
+		return ""
+	}
+	for sql, want := range map[string]string{
+		"select device, bucket('1h', time), avg(temperature) from env group by 1, 2":               `^1h: \d+ rows of 1 units, in place of 1 segments$`,
+		"select device, median(temperature) from env group by device":                              `^1h: `,
+		"select bucket('5m', time), last(status) from env group by 1":                              `^1m: `,
+		"select device, avg(temperature) from env where time >= '2025-06-15T15:30:00Z' group by 1": `^1m: `,
+		"select device, avg(temperature) from env where time >= '2025-06-15T15:30:01Z' group by 1": `^$`,
+		"select bucket('30s', time), avg(temperature) from env group by 1":                         `^$`,
+		"select bucket('1h', time, 'Europe/Berlin'), avg(temperature) from env group by 1":         `^$`,
+		"select device, avg(temperature) from env where humidity > 0 group by device":              `^$`,
+		"select device, stddev(temperature) from env group by device":                              `^$`,
+		"select device, avg(temperature + 1) from env group by device":                             `^$`,
+		"select count(distinct status) from env":                                                   `^$`,
+	} {
+		if got := explain(sql); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%s: %q, want %s", sql, got, want)
+		}
+	}
+}
