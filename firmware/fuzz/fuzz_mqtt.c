@@ -35,7 +35,7 @@ static int32_t feed(struct seen *seen, const uint8_t *data, size_t size, size_t 
   struct weir_mqtt_owner owner = {seen, begin, payload, end, nothing, up, nothing, up};
   memset(seen, 0, sizeof *seen);
   if (weir_mqtt_init(&c, &net, NULL, &owner, "h", 1, "d", NULL, NULL, 60, 500, 1000) != WEIR_OK) abort();
-  c.state = WEIR_MQTT_GREETING;
+  c.state = size % 2 == 0 ? WEIR_MQTT_GREETING : WEIR_MQTT_UP;
   c.subscribe_id = 7;
   for (size_t at = 0; at < size;) {
     size_t n = size - at < piece ? size - at : piece;

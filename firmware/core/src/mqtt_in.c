@@ -165,15 +165,53 @@ static int header_byte(struct weir_mqtt *c, uint8_t b) {
   return WEIR_OK;
 }
 
+/* The usual case: the headers of a PUBLISH lie whole at `data`. Returns how many bytes they took; 0: go byte by
+ * byte, which also finds out what is wrong with them. */
+static uint32_t whole_headers(struct weir_mqtt *c, const uint8_t *data, uint32_t n) {
+  uint32_t flags, at = 2, left, size, rest;
+  if (n < 4 || data[0] >> 4 != PUBLISH || c->state != WEIR_MQTT_UP) return 0;
+  flags = data[0] & 0x0fu;
+  left = data[1] & 0x7fu;
+  if ((data[1] & 0x80) != 0) {
+    if ((data[2] & 0x80) != 0) return 0;
+    left |= (uint32_t)data[2] << 7;
+    at = 3;
+  }
+  if (flags >= 4 && (flags & 0x06) != 2) return 0; /* QoS 2, or DUP at QoS 0 */
+  if (n - at < 2) return 0;
+  size = weir_get16be(data + at);
+  rest = (flags & 0x06) != 0 ? 4 : 2;
+  if (size == 0 || size > WEIR_MQTT_TOPIC_MAX || left < size + rest || n - at < size + rest) return 0;
+  c->in_message.id = rest == 4 ? (uint16_t)weir_get16be(data + at + 2 + size) : (uint16_t)0;
+  if (rest == 4 && c->in_message.id == 0) return 0;
+  memcpy(c->in_topic, data + at + 2, size);
+  c->in_topic[size] = 0;
+  c->in_header = data[0];
+  c->in_left = left - size - rest;
+  c->in_message.topic = c->in_topic;
+  c->in_message.topic_size = size;
+  c->in_message.size = c->in_left;
+  c->in_message.qos = (uint8_t)(flags >> 1 & 3);
+  c->in_message.dup = (flags & 8) != 0;
+  c->in_message.retained = (flags & 1) != 0;
+  c->in_state = IN_BEGIN;
+  return at + size + rest;
+}
+
 int32_t weir_mqtt_feed(struct weir_mqtt *c, const uint8_t *data, uint32_t n) {
   uint32_t at = 0, take;
   int r = WEIR_OK;
   if (n > INT32_MAX) n = INT32_MAX;
   for (;;) {
     if (c->in_state == IN_SMALL && c->in_left == 0) r = small_packet(c);
-    if (r == WEIR_OK) r = without_bytes(c);
+    if (r == WEIR_OK && (c->in_state == IN_BEGIN || c->in_state == IN_END)) r = without_bytes(c);
     if (r < 0) return r;
     if (r == WEIR_BUSY || at == n) return (int32_t)at;
+    if (c->in_state == IN_HEADER) {
+      take = whole_headers(c, data + at, n - at);
+      at += take;
+      if (take > 0) continue;
+    }
     switch (c->in_state) {
       case IN_TOPIC:
         at += topic_bytes(c, data + at, n - at);
