@@ -17,6 +17,9 @@ enum weir_step {
 
 static inline uint64_t weir_earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* weir.c: reads the clock. */
+void weir_now(struct weir *w);
+
 /* intake.c: from MQTT and weir_record to the ring. */
 void weir_intake_owner(struct weir *w, struct weir_mqtt_owner *owner);
 enum weir_step weir_intake_step(struct weir *w); /* PUBACKs, subscriptions */

@@ -24,7 +24,7 @@ static bool is_schema_topic(const struct weir_mqtt_message *m) {
 /* --------------------------------------------------------------- the ring */
 
 uint64_t weir_intake_push(struct weir *w, uint8_t kind, const uint8_t *body, uint32_t size) {
-  uint64_t uptime_ms = w->now / 1000;
+  uint64_t uptime_ms = w->now_ms;
   uint64_t sequence = weir_ring_push(&w->ring, kind, uptime_ms, body, size);
   if (sequence != 0) return sequence;
   /* What the gateway has need not wait for a card that stalls. */
@@ -394,7 +394,7 @@ int weir_record(struct weir *w, const char *topic, const void *payload, uint32_t
   uint8_t from = 0;
   int i;
   if (w->phase != PHASE_RUNNING || w->in_checks == WEIR_CHECKS) return WEIR_BUSY;
-  w->now = w->ports.clock->uptime_us(w->ports.clock->ctx);
+  weir_now(w);
   if (weir_schema_find(w, topic, n, 0, &captures) < 0) {
     w->stats.refused[WEIR_REFUSAL_UNMATCHED]++;
     return WEIR_E_UNKNOWN;

@@ -61,7 +61,7 @@ enum weir_step weir_card_step(struct weir *w) {
   const struct weir_storage_stats *n = weir_storage_stats(s);
   uint32_t before = n->blocks + n->syncs + n->errors + n->rewinds + s->fills;
   enum weir_card_state state = weir_storage_state(s);
-  int r = weir_storage_poll(s, w->now / 1000);
+  int r = weir_storage_poll(s, w->now_ms);
   if (weir_storage_durable(s) != durable || weir_storage_expects(s) != expects || weir_storage_state(s) != state ||
       n->blocks + n->syncs + n->errors + n->rewinds + s->fills != before)
     return STEP_MOVED;

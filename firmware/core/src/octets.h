@@ -26,6 +26,10 @@ static inline uint32_t weir_put_varint(uint8_t *p, uint64_t v) {
  * cut off, too many, or not the shortest form. */
 static inline uint32_t weir_get_varint(const uint8_t *p, size_t size, uint64_t *v) {
   uint64_t out = 0;
+  if (size > 0 && p[0] < 0x80) { /* nearly always; 64-bit shifts are dear on small processors */
+    *v = p[0];
+    return 1;
+  }
   for (uint32_t n = 0; n < size && n < WEIR_VARINT_MAX; n++) {
     uint8_t b = p[n];
     if (n == 9 && b > 1) return 0;

@@ -81,7 +81,7 @@ static bool hello(struct weir *w) {
   weir_uplink_open(w, UP_HELLO);
   weir_uplink_u64(w, w->epoch);
   weir_uplink_varint(w, last);
-  weir_uplink_varint(w, w->now / 1000);
+  weir_uplink_varint(w, w->now_ms);
   weir_uplink_u8(w, (uint32_t)w->cause);
   weir_uplink_u8(w, w->cause_part);
   weir_uplink_u8(w, w->config.order);
@@ -210,7 +210,7 @@ static bool status(struct weir *w) {
   const struct weir_rollout *r = &w->rollout;
   weir_uplink_open(w, UP_STATUS);
   weir_uplink_u64(w, w->epoch);
-  weir_uplink_varint(w, w->now / 1000);
+  weir_uplink_varint(w, w->now_ms);
   status_schemas(w);
   weir_uplink_u8(w, r->refused_reason != 0 ? 1 : 0);
   if (r->refused_reason != 0) {

@@ -26,7 +26,7 @@ static void open_batch(struct weir *w, uint64_t epoch, uint64_t first) {
   weir_uplink_open(w, UP_RECORDS);
   weir_uplink_u64(w, epoch);
   weir_uplink_varint(w, first);
-  weir_uplink_varint(w, w->now / 1000);
+  weir_uplink_varint(w, w->now_ms);
   weir_uplink_u8(w, u->from_ask && u->asks[0].end == 0 ? RECORDS_SWEEP : 0);
   u->batch_count_at = u->batch_size;
   u->batch_size += 2;

@@ -162,8 +162,15 @@ static void run(struct weir *w, enum weir_part part, enum weir_step (*step)(stru
   weir_watch_report(w, part, step(w));
 }
 
+void weir_now(struct weir *w) {
+  uint64_t now = w->ports.clock->uptime_us(w->ports.clock->ctx), since = now - w->now_ms * 1000u;
+  /* A division of 64 bits takes hundreds of instructions; of 32 bits, one. */
+  w->now_ms = since < UINT32_MAX ? w->now_ms + (uint32_t)since / 1000u : now / 1000u;
+  w->now = now;
+}
+
 uint64_t weir_poll(struct weir *w) {
-  w->now = w->ports.clock->uptime_us(w->ports.clock->ctx);
+  weir_now(w);
   w->moved = false;
   w->stats.polls++;
   if (w->phase == PHASE_EPOCH) run(w, WEIR_PART_STORAGE, begin_epoch);

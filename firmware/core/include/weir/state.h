@@ -189,6 +189,7 @@ struct weir {
   struct weir_stats stats;
 
   uint64_t now, epoch, key;
+  uint64_t now_ms; /* of now: divided once in a poll */
   enum weir_reset cause;
   uint8_t cause_part;
   uint8_t phase; /* enum in core.h: drawing the epoch, running, quiescing, quiet */
