@@ -3,10 +3,14 @@ package query_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/query"
+	"github.com/weir-telemetry/weir/internal/store"
+	"github.com/weir-telemetry/weir/internal/store/embedded"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -93,5 +97,76 @@ func TestDeleteRefusesWhatIsNoCondition(t *testing.T) {
 	}
 	if all, err := rows.All(); err != nil || all[0][0].Int() != 30 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// TestADeletionReachesRollups asks what rollups answer, before and after a deletion.
+func TestADeletionReachesRollups(t *testing.T) {
+	ctx := context.Background()
+	now := time.Unix(0, w1Start).Add(10 * 24 * time.Hour)
+	s, err := embedded.Open(ctx, embedded.Options{
+		Dir: t.TempDir(), ManualCompaction: true, RollupRows: 1, RollupFactor: 1, Now: func() time.Time { return now },
+		Clock: func() (time.Time, time.Duration) { return now, 0 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	tab := &telemetry.Table{Name: "m", Version: 1, Columns: []telemetry.Column{{Name: "v", Type: telemetry.Float}}, Identity: telemetry.IdentityTimeValues, TimeInPayload: true}
+	if err := s.PutTable(ctx, telemetry.DefaultTenant, tab, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetPolicy(telemetry.DefaultTenant, "m", store.Policy{Rollups: []store.Rollup{{Every: time.Hour}}}); err != nil {
+		t.Fatal(err)
+	}
+	ref, err := s.Series(telemetry.DefaultTenant, tab, []byte("m"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sec telemetry.Section
+	sec.Reset(tab)
+	for i := range 7200 {
+		at := w1Start + int64(i)*1e9
+		sec.AppendRow(ref, at, at, []telemetry.Value{{Bits: math.Float64bits(float64(i % 7))}})
+	}
+	staged, err := s.Stage(ctx, &telemetry.Commit{Batches: []*telemetry.Batch{{Tenant: telemetry.DefaultTenant, Sections: []*telemetry.Section{&sec}}}})
+	if err == nil {
+		err = staged.Commit(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := query.New(s, query.Options{Now: func() time.Time { return now }})
+	hours := func(where string) string {
+		t.Helper()
+		rows, err := e.Query(ctx, telemetry.DefaultTenant, "select bucket('1h', time) as h, count(*), sum(v), max(v) from m "+where+" group by h")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := rows.All()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(all)
+	}
+	for _, where := range []string{"", "v = 6", "time < '2025-06-15T15:20:00Z'"} {
+		if where != "" {
+			if out, err := e.Delete(ctx, telemetry.DefaultTenant, "m", where); err != nil || out.Rows == 0 {
+				t.Fatal(out, err)
+			}
+		}
+		for _, when := range []string{"at once", "compacted"} {
+			// The condition on v is always true, and keeps rollups out of the answer.
+			if got, want := hours(""), hours("where v + 0 >= 0"); got != want {
+				t.Errorf("%s, %s: %s, want %s", where, when, got, want)
+			}
+			now = now.Add(3 * time.Hour)
+			if err := s.Compact(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := s.Stats().Rollups; n == 0 {
+			t.Errorf("after %q there are no rollups", where)
+		}
 	}
 }

@@ -125,13 +125,13 @@ func (s *Store) Stats() Stats {
 
 // WriteAmplification is how many bytes the store has written for each byte of the
 // frames that were committed, as they were compressed: a frame twice, to the log and
-// by its checkpoint, and again carried, as a segment, and in each merge. 0: nothing
+// by its checkpoint, and again carried, as a segment, in each merge, and for rollups. 0: nothing
 // was committed.
 func (s *Stats) WriteAmplification() float64 {
 	if s.FrameBytes == 0 {
 		return 0
 	}
-	return float64(2*s.FrameBytes+2*s.CarriedBytes+s.SegmentBytes+s.MergedBytes) / float64(s.FrameBytes)
+	return float64(2*s.FrameBytes+2*s.CarriedBytes+s.SegmentBytes+s.MergedBytes+s.RollupBytes) / float64(s.FrameBytes)
 }
 
 // mergeDebt is how many bytes the merges that are due will read.
