@@ -57,8 +57,7 @@ type Gateway struct {
 	row     telemetry.Row // scratch of the worker
 	reading record.Reading
 
-	mu     sync.Mutex // guards devices and their stats against Status
-	queued uint64
+	mu sync.Mutex // guards devices and their stats against Status
 }
 
 // heard is one message on its way to the worker.
