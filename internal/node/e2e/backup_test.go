@@ -279,6 +279,29 @@ func TestVerifyNamesWhatIsDamagedAndExitsWithOne(t *testing.T) {
 	if code := r.stop(); code != 0 {
 		t.Fatal(code)
 	}
+	// A file that nobody names is no damage; one that is named and missing is.
+	p.write(filepath.Join("weir-data", "segments", "00000000000000ff.seg"), "left over")
+	if out, _, code := p.run("verify"); code != 0 || !strings.Contains(out, "00000000000000ff.seg") || !strings.Contains(out, "note") {
+		t.Errorf("an orphan: %d %s", code, out)
+	}
+	r = p.serve() // which removes it
+	compacted(t, p)
+	if code := r.stop(); code != 0 {
+		t.Fatal(code)
+	}
+	segments, err := filepath.Glob(filepath.Join(p.data, "segments", "*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("%v %v", segments, err)
+	}
+	if err := os.Rename(segments[0], segments[0]+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := p.run("verify", "--json"); code != 1 || !strings.Contains(out, "is missing") || !strings.Contains(out, filepath.Base(segments[0])) {
+		t.Errorf("a missing segment: %d %s", code, out)
+	}
+	if err := os.Rename(segments[0]+".away", segments[0]); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(p.data, "catalog.db")
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -294,6 +317,24 @@ func TestVerifyNamesWhatIsDamagedAndExitsWithOne(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "DAMAGED") || !strings.Contains(out, "what to do") {
 		t.Errorf("%d %s %s", code, out, stderr)
 	}
+}
+
+// compacted imports until a segment is there.
+func compacted(t *testing.T, p *place) {
+	t.Helper()
+	n := 0
+	testkit.Eventually(t, "a segment is written", func() bool {
+		n++
+		var b strings.Builder
+		b.WriteString("time,client,seq\n")
+		for i := range 10_000 {
+			fmt.Fprintf(&b, "%s,z%d,%d\n", time.Unix(1_800_000_000+int64(i), 0).UTC().Format(time.RFC3339), n, i)
+		}
+		p.write("more.csv", b.String())
+		p.must("import", "--table", "timed", "more.csv")
+		segs, err := filepath.Glob(filepath.Join(p.data, "segments", "*"))
+		return err == nil && len(segs) > 0
+	})
 }
 
 func TestAScheduledBackupIsWrittenAndTroubleIsTold(t *testing.T) {
