@@ -7,7 +7,7 @@ import (
 )
 
 type retentionCmd struct {
-	Show    retentionShowCmd    `cmd:"" help:"Say what is kept for how long, and from which time ages count."`
+	Show    retentionShowCmd    `cmd:"" default:"withargs" help:"Say what is kept for how long, and from which time ages count."`
 	Confirm retentionConfirmCmd `cmd:"" help:"Say that the clock of the machine is right, where retention does not believe it."`
 }
 
