@@ -2,7 +2,8 @@
  * Whatever a card does, what was acknowledged is read back, in order, once.
  * Each seed is a card, a configuration, and a few lives of the program that
  * end in power cuts; between them the card stalls, fails, is pulled out and
- * put in again. SEED=n runs one seed, SEEDS=n so many.
+ * put in again. SEED=n runs one seed, SEEDS=m so many, from
+ * SEED on.
  */
 #include <string.h>
 
@@ -92,14 +93,18 @@ static void run(uint64_t seed) {
   rig_close(&rig);
 }
 
+static uint64_t running; /* the seed; 0: none */
+
+static void name_the_seed(void) {
+  if (running) fprintf(stderr, "again with SEED=%llu\n", (unsigned long long)running);
+}
+
 int main(void) {
   const char *one = getenv("SEED"), *many = getenv("SEEDS");
-  uint64_t first = one ? strtoull(one, NULL, 10) : 1, n = many ? strtoull(many, NULL, 10) : one ? 1 : 60;
-  for (uint64_t seed = first; seed < first + n; seed++) {
-    fprintf(stderr, "\rseed %llu ", (unsigned long long)seed);
-    run(seed);
-  }
-  fprintf(stderr, "\n");
+  uint64_t first = one ? strtoull(one, NULL, 10) : 1, n = many ? strtoull(many, NULL, 10) : one ? 1 : 250;
+  CHECK(atexit(name_the_seed) == 0);
+  for (running = first; running < first + n; running++) run(running);
+  running = 0;
   printf("power cuts: %llu seeds from %llu on\n", (unsigned long long)n, (unsigned long long)first);
   return 0;
 }

@@ -192,7 +192,50 @@ static void the_reader_is_placed_anywhere(void) {
   rig_close(&rig);
 }
 
+/* A card that takes no writes any more, as worn ones do, still gives what it has. */
+static void a_card_that_turns_read_only_is_read(void) {
+  rig_open(&rig, 6, 0);
+  rig_start(&rig);
+  rig_mount(&rig);
+  for (unsigned i = 0; i < 300; i++) {
+    rig_record(&rig, 30);
+    rig_turn(&rig, 1000);
+  }
+  CHECK(rig_flush(&rig));
+  rig.card.read_only = true;
+  rig_record(&rig, 30);
+  for (unsigned i = 0; i < 200; i++) rig_turn(&rig, 1000);
+  CHECK_EQ(weir_storage_state(&rig.storage), WEIR_CARD_READ_ONLY);
+  CHECK_EQ(rig.events[WEIR_EV_READ_ONLY], 1);
+  CHECK_EQ(weir_storage_append(&rig.storage, 1, 300, 0, NULL, 0), WEIR_E_READ_ONLY);
+  CHECK_EQ(weir_storage_durable(&rig.storage), 300);
+  CHECK_EQ(rig_check(&rig), 300);
+  rig_close(&rig);
+}
+
+/* Two files with one cluster: a damaged FAT. Neither is written to. */
+static void files_that_share_clusters_are_skipped(void) {
+  rig_open(&rig, 7, 128);
+  uint8_t *boot = rig.card.image + 8192u * WEIR_SECTOR;
+  uint32_t reserved = boot[14] | (uint32_t)boot[15] << 8, fat_sectors = boot[36] | (uint32_t)boot[37] << 8;
+  uint8_t *root = boot + (size_t)(reserved + 2 * fat_sectors) * WEIR_SECTOR;
+  memcpy(root + 2 * 32 + 20, root + 32 + 20, 2); /* the second file begins where the first does */
+  memcpy(root + 2 * 32 + 26, root + 32 + 26, 2);
+  rig_start(&rig);
+  rig_mount(&rig);
+  CHECK_EQ(weir_storage_state(&rig.storage), WEIR_CARD_READY);
+  CHECK_EQ(rig.events[WEIR_EV_SKIPPED], 2);
+  CHECK_EQ(rig.last_skip, WEIR_SKIP_OVERLAP);
+  root[3 * 32] = root[4 * 32] = 0xE5; /* the other two are deleted: nothing is left to record in */
+  rig_start(&rig);
+  rig_mount(&rig);
+  CHECK_EQ(weir_storage_refusal(&rig.storage), WEIR_REFUSED_SEGMENTS);
+  rig_close(&rig);
+}
+
 int main(void) {
+  a_card_that_turns_read_only_is_read();
+  files_that_share_clusters_are_skipped();
   stalls_are_bridged_by_the_ring();
   cards_are_swapped_within_a_run();
   the_reader_is_placed_anywhere();
