@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"crypto/rand"
 	"database/sql/driver"
 	"encoding/binary"
@@ -54,11 +55,14 @@ func storedVersion(path string) (version int64, exists bool) {
 		return 0, false
 	}
 	defer func() { _ = f.Close() }()
-	var b [4]byte
-	if _, err := f.ReadAt(b[:], 60); err != nil {
+	var b [64]byte // the header of a database ("Database File Format" of SQLite, 1.3)
+	if _, err := f.ReadAt(b[:], 0); err != nil {
 		return 0, fileSize(path+"-wal") > 0
 	}
-	return int64(binary.BigEndian.Uint32(b[:])), true
+	if !bytes.HasPrefix(b[:], []byte("SQLite format 3\x00")) {
+		return 0, true // what it says means nothing; opening it tells what it is
+	}
+	return int64(binary.BigEndian.Uint32(b[60:])), true
 }
 
 // openRing opens the key ring, when the directory is locked.
