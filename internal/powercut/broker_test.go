@@ -320,7 +320,7 @@ func TestWhatTheEmbeddedBrokerAcknowledgedIsOnTheDiskAfterAPowerCut(t *testing.T
 	if _, err := os.Stat(filepath.Join(root, "broker")); err != nil {
 		t.Fatal(err)
 	}
-	cutDisks(t, events, root, sends, 90, func(dir string, at int) string {
+	CutDisks(t, events, root, sends, 90, func(dir string, at int) string {
 		a := answered(events, all, at)
 		if problem := brokerStoreHolds(dir, a); problem != "" {
 			return problem

@@ -277,7 +277,7 @@ func TestWhatANodeAcknowledgedIsOnTheDiskAfterAPowerCut(t *testing.T) {
 			if total < nodeMessages-20 {
 				t.Fatalf("the recording holds %d acknowledgements of %d", total, nodeMessages)
 			}
-			cutDisks(t, events, root, sends, 90, func(dir string, at int) string {
+			CutDisks(t, events, root, sends, 90, func(dir string, at int) string {
 				acked := 0
 				for _, s := range sends {
 					if events[s].Start < at {

@@ -2,11 +2,9 @@ package powercut
 
 import (
 	"encoding/binary"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -16,7 +14,7 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("POWERCUT_CHILD"); dir != "" {
 		play := map[string]func(dir, address string, broken bool){"log": child, "store": storeChild, "upgrade": upgradeChild}[os.Getenv("POWERCUT_PLAY")]
-		play(dir, os.Getenv("POWERCUT_ADDRESS"), os.Getenv("POWERCUT_BROKEN") != "")
+		play(dir, os.Getenv(Address), os.Getenv("POWERCUT_BROKEN") != "")
 		return
 	}
 	os.Exit(m.Run())
@@ -57,42 +55,11 @@ func child(dir, address string, broken bool) {
 // record runs this test binary as the named program and returns what it wrote.
 func record(t *testing.T, play string, broken bool) ([]Event, string) {
 	t.Helper()
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("strace is missing, and CI may not skip: run scripts/install-test-deps")
-		}
-		t.Skip("SKIPPED: strace is not installed, so power cuts are not tested; run scripts/install-test-deps")
-	}
-	root, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			_, _ = io.Copy(io.Discard, c)
-			_ = c.Close()
-		}
-	}()
-	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command(strace, append(StraceArgs(trace), os.Args[0])...)
-	cmd.Env = append(os.Environ(), "POWERCUT_CHILD="+root, "POWERCUT_PLAY="+play, "POWERCUT_ADDRESS="+l.Addr().String())
+	env := []string{"POWERCUT_PLAY=" + play}
 	if broken {
-		cmd.Env = append(cmd.Env, "POWERCUT_BROKEN=1")
+		env = append(env, "POWERCUT_BROKEN=1")
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("strace: %v\n%s", err, out)
-	}
-	events, err := ParseFile(trace, root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return events, root
+	return Record(t, "POWERCUT_CHILD", env...)
 }
 
 // missing builds a disk for every position and counts the records that were

@@ -365,7 +365,3 @@ func cutStoreAnywhere(t *testing.T, oneOf int) {
 	})
 	t.Logf("%d disks opened, at %d of %d positions", disks, min(disks, len(events)), len(events))
 }
-
-func summary(e *Event) string {
-	return fmt.Sprintf("kind %d of %s at %d, %d bytes", e.Kind, e.Path, e.Offset, len(e.Data))
-}

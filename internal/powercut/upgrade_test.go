@@ -151,7 +151,7 @@ func TestAnUpgradeSurvivesAPowerCutAtAnyPoint(t *testing.T) {
 	for i := begin; i < len(events); i++ {
 		after = append(after, i)
 	}
-	cutDisks(t, events, root, after, 2*len(after), func(dir string, at int) string {
+	CutDisks(t, events, root, after, 2*len(after), func(dir string, at int) string {
 		if at <= events[begin].Start {
 			return "" // the store was not whole yet
 		}

@@ -23,10 +23,11 @@ import (
 // TestMain lets the test binary be the process that is killed.
 func TestMain(m *testing.M) {
 	for name, child := range map[string]func(dir string) error{
-		"WEIR_TEST_KILL_DIR":    killedChild,
-		"WEIR_TEST_UPGRADE_DIR": upgradingChild,
-		"WEIR_TEST_DELETE_DIR":  deletingChild,
-		"WEIR_TEST_ROLLUP_DIR":  agingChild,
+		"WEIR_TEST_KILL_DIR":      killedChild,
+		"WEIR_TEST_UPGRADE_DIR":   upgradingChild,
+		"WEIR_TEST_DELETE_DIR":    deletingChild,
+		"WEIR_TEST_ROLLUP_DIR":    agingChild,
+		"WEIR_TEST_AGING_CUT_DIR": agingCutChild,
 	} {
 		if dir := os.Getenv(name); dir != "" {
 			if err := child(dir); err != nil {

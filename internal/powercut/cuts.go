@@ -41,12 +41,12 @@ func eachDisk(t *testing.T, disks int, problem func(d int) string) {
 	wg.Wait()
 }
 
-// cutDisks makes the disks of power cuts and asks holds of each which promise it
+// CutDisks makes the disks of power cuts and asks holds of each which promise it
 // breaks, if any; at is the position of the cut. sends are the events that
 // acknowledge: half of a bounded number of cuts come right after one, the others
 // anywhere, both spread over the recording. WEIR_SOAK=1 cuts after every event in
 // each way.
-func cutDisks(t *testing.T, events []Event, root string, sends []int, disks int, holds func(dir string, at int) string) {
+func CutDisks(t *testing.T, events []Event, root string, sends []int, disks int, holds func(dir string, at int) string) {
 	t.Helper()
 	seed := cutSeed()
 	soak := os.Getenv("WEIR_SOAK") != ""
@@ -88,4 +88,8 @@ func cutDisks(t *testing.T, events []Event, root string, sends []int, disks int,
 		}
 	}
 	t.Logf("seed %d (WEIR_SEED=%d repeats it); %d disks, at %d of %d positions; %d events acknowledge", seed, seed, disks, cut, len(events), len(sends))
+}
+
+func summary(e *Event) string {
+	return fmt.Sprintf("kind %d of %s at %d, %d bytes", e.Kind, e.Path, e.Offset, len(e.Data))
 }
