@@ -69,12 +69,20 @@ func TestTheLifeOfAMasterKeyInAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.says("", exitConflict, "exists", "key", "init") // also when there is a ring
 	k.says("", exitOK, "holds a new master key", "key", "rotate")
 	k.says("", exitOK, "100", "query", "select count(*) from env")
 	k.says("", exitOK, "retired", "key", "list")
 	second, err := os.ReadFile(k.file)
 	if err != nil || bytes.Equal(first, second) {
 		t.Error("the key file holds the old key", err)
+	}
+	if err := os.Remove(k.file); err != nil {
+		t.Fatal(err)
+	}
+	k.says("", exitConflict, "put its key file back", "key", "init") // a lost key is not made up for by another
+	if err := os.WriteFile(k.file, second, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if info, err := os.Stat(k.file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
@@ -96,6 +104,7 @@ func TestTheLifeOfAMasterKeyInAFile(t *testing.T) {
 	k.says("no\n", exitUsage, "not confirmed", "key", "destroy", "default")
 	k.says("", exitOK, "100", "query", "select count(*) from env")
 	k.says("", exitNotFound, "has no keys", "key", "destroy", "nobody", "--yes")
+	k.says("", exitNotFound, "has no keys", "key", "destroy", "nobody") // before it asks
 	k.says("default\n", exitOK, "is gone", "key", "destroy", "default")
 	k.says("", exitNotFound, "no table", "query", "select count(*) from env")
 	k.says("", exitOK, "imported 100 readings", "import", filepath.Join(filepath.Dir(k.config), "env.csv"), "--table", "env", "--again")

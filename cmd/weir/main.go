@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -100,7 +101,25 @@ func usageHint(args []string, err error) string {
 	if args[0] == "query" && strings.Contains(err.Error(), "<sql>") {
 		return `hint: give one statement in quotes, as weir query "select * from env limit 5"; - reads it from standard input`
 	}
-	return "weir --help lists commands and flags"
+	if command := commandOf(err); command != "" {
+		return "hint: " + command + " --help lists what it takes"
+	}
+	return "hint: weir --help lists commands and flags"
+}
+
+// commandOf is the command whose words could not be read: "weir card format".
+func commandOf(err error) string {
+	var parse *kong.ParseError
+	if !errors.As(err, &parse) || parse.Context == nil || parse.Context.Selected() == nil {
+		return ""
+	}
+	name := "weir"
+	for _, p := range parse.Context.Path {
+		if p.Command != nil {
+			name += " " + p.Command.Name
+		}
+	}
+	return name
 }
 
 // together is how soon after the first a second signal counts as the same one:

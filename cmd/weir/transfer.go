@@ -25,7 +25,7 @@ type importCmd struct {
 	TimeColumn  string   `placeholder:"NAME" help:"Of a PostgreSQL dump: the column of time (default: the first timestamp)."`
 	Tags        []string `placeholder:"A,B" help:"Of a PostgreSQL dump: the columns that are tags (default: text with few values)."`
 
-	Paths []string `arg:"" name:"path" help:"Files, or directories that weir export --all wrote."`
+	Paths []string `arg:"" name:"path" help:"Files, directories that weir export --all wrote, or a card of a recorder, its image or segment files."`
 }
 
 func (c importCmd) Run(ctx context.Context, s streams) error {

@@ -289,6 +289,29 @@ func TestARestoreWritesOnlyToNewPlaces(t *testing.T) {
 	}
 }
 
+func TestAFileIsNoDirectory(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	w.set("data/catalog.db", "one")
+	if _, err := snapshot(t.Context(), dir, w.source(), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, written := snapshot(t.Context(), file, w.source(), Options{})
+	_, restored := Restore(t.Context(), dir, "", Target{Data: file, Schemas: file + "-s", Config: file + "-c"}, nil)
+	_, from := Restore(t.Context(), file, "", Target{Data: file + "-d", Schemas: file + "-s", Config: file + "-c"}, nil)
+	for what, err := range map[string]error{"backup": written, "restore to": restored, "restore from": from} {
+		if telemetry.CodeOf(err) != telemetry.CodeInvalid || !strings.Contains(err.Error(), "is a file, not a directory") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "mine" {
+		t.Errorf("the file holds %q: %v", got, err)
+	}
+}
+
 func TestWhatLeadsOutOfItsPlaceIsRefused(t *testing.T) {
 	for _, path := range []string{"../x", "data/../../x", "/etc/x", "data//x", "other/x", "data"} {
 		dir := t.TempDir()

@@ -65,6 +65,14 @@ func unavailable(op string, err error) error {
 	return telemetry.Errorf(telemetry.CodeUnavailable, op, "%w", err)
 }
 
+// notFile refuses a file where a directory is meant.
+func notFile(op, dir string) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return telemetry.Errorf(telemetry.CodeInvalid, op, "%s is a file, not a directory", dir).WithHint("name a directory")
+	}
+	return nil
+}
+
 // create makes a backup directory of an empty or missing one, or checks one that
 // is there.
 func create(dir string) error {

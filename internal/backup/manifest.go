@@ -101,6 +101,9 @@ func IsDirectory(dir string) bool {
 
 // checkMark refuses what is no backup directory, or one of a newer format.
 func checkMark(dir string) error {
+	if err := notFile("open backup", dir); err != nil {
+		return err
+	}
 	data, err := os.ReadFile(filepath.Join(dir, markFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return telemetry.Errorf(telemetry.CodeNotFound, "open backup", "%s is not a backup directory: it has no %s", dir, markFile)
@@ -152,7 +155,8 @@ func readManifest(dir, id string) (*Manifest, error) {
 	}
 	data, err := os.ReadFile(manifestPath(dir, id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, telemetry.Errorf(telemetry.CodeNotFound, "read snapshot", "there is no snapshot %s in %s", id, dir)
+		return nil, telemetry.Errorf(telemetry.CodeNotFound, "read snapshot", "there is no snapshot %s in %s", id, dir).
+			WithHint("weir backup --list " + dir + " lists those that are there")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read snapshot: %w", err)

@@ -115,6 +115,9 @@ func begin(t Target, m *Manifest) error {
 			WithHint("go on with --snapshot " + have.Snapshot + ", or remove the directory")
 	}
 	for _, dir := range []string{t.Data, t.Schemas, t.Config} {
+		if err := notFile("restore", dir); err != nil {
+			return err
+		}
 		entries, err := os.ReadDir(dir)
 		if err != nil && !notThere(err) {
 			return unavailable("restore", err)

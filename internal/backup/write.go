@@ -62,6 +62,9 @@ func Prepare(ctx context.Context, o Options) (*Writer, error) {
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
+	if err := notFile("make backup directory", o.Dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, unavailable("make backup directory", err)
 	}

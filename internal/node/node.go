@@ -280,6 +280,10 @@ func (n *Node) openSchemas() error {
 			WithHint("mount or restore it, or correct schemas in the configuration; an empty directory lets the node start without")
 	}
 	if err := os.MkdirAll(n.cfg.Schemas, 0o755); err != nil {
+		if info, stat := os.Stat(n.cfg.Schemas); stat == nil && !info.IsDir() {
+			return telemetry.Errorf(telemetry.CodeInvalid, "open schemas", "%s is a file, not a directory", n.cfg.Schemas).
+				WithHint("name the directory that holds it, with --schemas or the key schemas")
+		}
 		return telemetry.Errorf(telemetry.CodeUnavailable, "make the directory of schemas", "%w", err)
 	}
 	var err error

@@ -256,3 +256,26 @@ func TestNamesOfOtherDatabasesBecomeNamesThatASchemaMayHave(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRowsAloneAreOfTheTableThatTheirFileIsNamedAfter(t *testing.T) {
+	for _, c := range []struct{ name, text, table, want string }{
+		{"conditions.csv", "time,device,v\n2024-01-01 00:00:00+00,d1,1\n", "", "conditions"},
+		{"conditions.csv", "time,device,v\n2024-01-01 00:00:00+00,d1,1\n", "other", "other"},
+		{"metrics.2024.copy", "2024-01-01 00:00:00+00\td1\t1\n", "", "metrics"},
+	} {
+		o := PostgresOptions{Table: c.table}
+		if strings.HasSuffix(c.name, ".copy") {
+			o.Columns = []string{"time", "device", "v"}
+		}
+		src, err := OpenPostgres([]string{write(t, c.name, c.text)}, o, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tables := src.Tables(); len(tables) != 1 || tables[0].Source != c.want {
+			t.Errorf("%s: %+v, not of %s", c.name, tables, c.want)
+		}
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -107,10 +108,14 @@ func openDump(path string, o *PostgresOptions, schema *pgSchema) (*dumpReader, e
 	}
 	d := &dumpReader{name: path, in: in, o: o, schema: schema}
 	name := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(path), ".gz"), ".zst")
+	table := o.Table // rows alone do not say whose they are
+	if table == "" {
+		table, _, _ = strings.Cut(filepath.Base(path), ".")
+	}
 	switch {
 	case strings.HasSuffix(name, ".csv"):
 		d.csv = newCSVReader(in, ',')
-		d.block = &copyBlock{table: o.Table, columns: o.Columns, csv: true}
+		d.block = &copyBlock{table: table, columns: o.Columns, csv: true}
 		if len(o.Columns) == 0 {
 			fields, _, err := d.csv.read()
 			if err != nil {
@@ -123,7 +128,7 @@ func openDump(path string, o *PostgresOptions, schema *pgSchema) (*dumpReader, e
 	default:
 		d.lines = newLines(in)
 		if len(o.Columns) > 0 {
-			d.block = &copyBlock{table: o.Table, columns: o.Columns}
+			d.block = &copyBlock{table: table, columns: o.Columns}
 		}
 	}
 	return d, nil

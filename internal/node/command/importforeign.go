@@ -79,7 +79,8 @@ func dumpKey(o ImportOptions) (string, error) {
 // recorded one of the same name, or a new one with a proposed schema.
 func (r *importRun) bind(ctx context.Context, tables []*transfer.Foreign) error {
 	if len(tables) == 0 {
-		return telemetry.Errorf(telemetry.CodeInvalid, "import", "the dump holds no readings")
+		return telemetry.Errorf(telemetry.CodeInvalid, "import", "the dump holds no readings").
+			WithHint("is it of that database? A dump of influx is line protocol; of timescale, plain SQL, or rows of COPY or CSV")
 	}
 	if r.o.Table != "" && len(tables) > 1 {
 		var names []string

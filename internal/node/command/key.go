@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,10 @@ func KeyInit(e *Env) error {
 	if path == "" {
 		return telemetry.Errorf(telemetry.CodeInvalid, "make master key", "the configuration names no file for it").
 			WithHint("write encryption: {enabled: true, key_file: /path/outside/data_dir/master.key}")
+	}
+	if _, err := os.Stat(path); err != nil && seal.Exists(e.Config.DataDir) { // A key that opens nothing would only hide that the right one is missing.
+		return telemetry.Errorf(telemetry.CodeConflict, "make master key", "the data in %s is sealed already, with another key", e.Config.DataDir).
+			WithHint("put its key file back, as " + path + "; weir key rotate draws a new key while the old one is there")
 	}
 	if err := seal.Init(path); err != nil {
 		return err
@@ -120,6 +126,13 @@ func KeyDestroy(ctx context.Context, e *Env, tenant, newKeyFile string, yes bool
 	}
 	if telemetry.CodeOf(err) != telemetry.CodeNotFound {
 		return err
+	}
+	keys, err := node.ListKeys(ctx, e.Config.Config, e.Logger)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k seal.KeyInfo) bool { return k.Owner == tenant }) {
+		return telemetry.Errorf(telemetry.CodeNotFound, op, "tenant %q has no keys in %s", tenant, e.Config.DataDir).WithHint("weir key list shows who has")
 	}
 	if !yes {
 		if err := confirm(e, op, tenant); err != nil {

@@ -318,6 +318,7 @@ func TestTroubleAtTheStartIsNamedWithWhatHelps(t *testing.T) {
 		{"broker.listen=127.0.0.1", 2, []string{"is not an address", "1 mistake(s)"}, "anyone could connect"},
 		{"broker.password_file=nope", 2, []string{"--set: broker.password_file: there is no file nope"}, ""},
 		{"broker.password_file=schemas", 2, []string{"is a directory, not a file"}, ""},
+		{"schemas=file", 2, []string{"file is a file, not a directory", "--schemas"}, ""},
 		{"data_dir=file", 2, []string{"file is a file, not a directory", "--data-dir"}, ""},
 	} {
 		_, stderr, code := p.run("serve", "--set", c.set)
