@@ -232,6 +232,12 @@ func TestRollupsAnswerWhenTheReadingsAreGone(t *testing.T) {
 			r.step()
 			r.agree(drawRollupStatementToTheMinute(t))
 		}
+		// In the end every reading is too old, whatever was drawn.
+		r.elapsed += 8 * 24 * time.Hour
+		for range 2 {
+			r.check(r.s.Compact(r.ctx))
+			r.agree(drawRollupStatementToTheMinute(t))
+		}
 		used, asked, gone = used+r.used, asked+r.asked, gone+int(r.s.Stats().RetiredRows)
 	})
 	t.Logf("rollups had a part in %d of %d answers; %d readings were deleted", used, asked, gone)

@@ -283,15 +283,30 @@ func TestMosquittoRestartsInTheMiddleOfAStream(t *testing.T) {
 			complete(t, sink, sent)
 			testkit.Eventually(t, "everything is acknowledged", func() bool { return s.Status().InFlight == 0 })
 			stop()
-			// Nothing is left in the session.
+			// Nothing new is left in the session. What Mosquitto had not yet taken the
+			// acknowledgement of, when the connection ended, it may deliver again.
 			after := &recorder{}
 			s, _ = start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, ClientID: s.Status().ClientID}, after)
 			connected(t, s)
-			newPublisher(t, m.Addr()).publish(1, numbered("a", 0, 1)...)
-			testkit.Eventually(t, "the next message came", func() bool { return after.count() > 0 })
-			if got := after.messages(); len(got) != 1 || !s.Status().SessionPresent {
-				t.Errorf("%d messages were left in the session (present: %v)", len(got)-1, s.Status().SessionPresent)
+			newPublisher(t, m.Addr()).publish(1, numbered("a", sent, 1)...)
+			testkit.Eventually(t, "the next message came", func() bool {
+				got := after.messages()
+				return len(got) > 0 && got[len(got)-1].payload == fmt.Sprint(sent)
+			})
+			came := map[string]bool{}
+			for _, g := range sink.messages() {
+				came[g.payload] = true
 			}
+			again := 0
+			for _, g := range after.messages() {
+				if came[g.payload] {
+					again++
+				}
+			}
+			if got := after.count(); got-again != 1 || !s.Status().SessionPresent {
+				t.Errorf("%d messages that never came were left in the session (present: %v)", got-again-1, s.Status().SessionPresent)
+			}
+			t.Logf("%d messages came again", again)
 		})
 	}
 }
