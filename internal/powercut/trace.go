@@ -258,13 +258,17 @@ func pathArg(args []string, i int, name string) string {
 	return path
 }
 
-// annotation returns what strace -y says between < and > behind a descriptor.
+// annotation returns what strace -y says between < and > behind a descriptor; ""
+// where it says that the file has lost its name: another may bear it by now.
 func annotation(s string) string {
 	_, rest, ok := strings.Cut(s, "<")
 	if !ok {
 		return ""
 	}
-	path, _, _ := strings.Cut(rest, ">")
+	path, after, _ := strings.Cut(rest, ">")
+	if strings.HasPrefix(after, "(deleted)") {
+		return ""
+	}
 	if strings.HasPrefix(path, `\x`) { // -xx hides these too
 		return string(unhex(path))
 	}

@@ -15,9 +15,18 @@ import (
 // rotatesIn names the directory in which a child of the test rotates for ever.
 const rotatesIn = "WEIR_TEST_ROTATE_IN"
 
+// rotatesRecorded does so for one that is recorded for power cuts.
+const rotatesRecorded = "WEIR_TEST_ROTATE_RECORDED"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(rotatesIn); dir != "" {
 		rotateForEver(dir)
+	}
+	if dir := os.Getenv(rotatesRecorded); dir != "" {
+		if err := rotateRecorded(dir); err != nil {
+			panic(err)
+		}
+		return
 	}
 	os.Exit(m.Run())
 }

@@ -55,6 +55,11 @@ func (r *Ring) swap(next string, prepare func(), keys func() []*Key) error {
 		}
 		next = r.source.File + PendingSuffix
 	}
+	if inPlace && r.master.pending == "" {
+		if err := removeVoidKey(next); err != nil {
+			return err
+		}
+	}
 	m, err := pendingMaster(next, r.master)
 	if err != nil {
 		return err
@@ -71,6 +76,18 @@ func (r *Ring) swap(next string, prepare func(), keys func() []*Key) error {
 				WithHint("rename it to " + r.source.File)
 		}
 		m.where = r.source.File
+	}
+	return nil
+}
+
+// removeVoidKey removes what a crash or a power cut left of a rotation before the new
+// key was durable in its file. No ring is wrapped by it: that comes after.
+func removeVoidKey(path string) error {
+	if _, err := readKeyFile(path); !errors.Is(err, errKeyText) {
+		return nil
+	}
+	if err := os.Remove(path); err != nil {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "rotate master key", "%w", err)
 	}
 	return nil
 }

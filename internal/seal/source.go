@@ -105,7 +105,7 @@ func readKeyFile(path string) (*Master, error) {
 	}
 	m, err := ParseMaster(text[:n])
 	if err != nil {
-		return nil, keyError(telemetry.CodeInvalid, "%s: %v", path, err)
+		return nil, keyError(telemetry.CodeInvalid, "%s: %w", path, err)
 	}
 	m.where = path
 	return m, nil
