@@ -21,8 +21,9 @@ type batch struct {
 
 	quarantine []telemetry.Quarantined
 	ledger     []telemetry.LedgerOp
-	puts       []putOf // what the puts in ledger stand for, ascending in op
-	marks      []int32 // operations in ledger that must not go before the rows, ascending
+	puts       []putOf           // what the puts in ledger stand for, ascending in op
+	marks      []int32           // operations in ledger that go with the rows of their sources, ascending
+	markers    []*sourceCounters // the sources of marks
 	sessions   []inBatch
 	resolved   []resolvedBy // of a replay
 	lost       []lostRecord // quarantine records that the store refused
@@ -230,7 +231,7 @@ func (b *batch) recycle() {
 	b.ledger = empty(b.ledger, &b.peaks[3], end)
 	b.puts = empty(b.puts, &b.peaks[4], end)
 	b.sessions = empty(b.sessions, &b.peaks[5], end)
-	b.marks = b.marks[:0]
+	b.marks, b.markers = b.marks[:0], b.markers[:0]
 	b.lost = nil
 	b.bytes = 0
 }

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"github.com/weir-telemetry/weir/internal/schema"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -40,9 +42,13 @@ func (s *session) Unmark(id uint16) {
 	})
 }
 
-// mark notes a change that must not be durable before the rows of the batch.
+// mark notes a change that must not be durable apart from the rows that the source
+// has in the batch.
 func (s *session) mark(op telemetry.LedgerOp) {
 	b := s.lane.current
+	if !slices.Contains(b.markers, s.counts) {
+		b.markers = append(b.markers, s.counts)
+	}
 	b.marks = append(b.marks, int32(len(b.ledger)))
 	s.note(op)
 }

@@ -32,7 +32,7 @@ type surgery struct {
 //
 // Every part is stored together with its own ledger entries, so that a crash in
 // the middle leaves messages that are stored and known, or not stored and not
-// known. Ends of ledger entries go first: forgetting early is always safe.
+// known. What a source with marks has in a batch is one part. Ends of ledger entries go first: forgetting early is always safe.
 func (l *loop) takeApart(c *commit) error {
 	if l.ctx.Err() != nil {
 		return l.ctx.Err()
@@ -46,15 +46,17 @@ func (l *loop) takeApart(c *commit) error {
 		return s.again(c.load)
 	}
 	var fragments []fragment
-	var head, tail telemetry.Commit
+	var marked []marked
+	var head telemetry.Commit
 	tenant := &telemetry.Batch{Tenant: l.p.cfg.Tenant}
 	for _, b := range c.batches {
-		var ends []telemetry.LedgerOp
-		fragments, ends = b.fragments(fragments)
-		head.Ledger = append(head.Ledger, ends...)
-		for _, op := range b.marks {
-			tail.Ledger = append(tail.Ledger, b.ledger[op])
+		all, ends := b.fragments(nil)
+		m, others := b.split(all)
+		fragments = append(fragments, others...)
+		if len(m.ledger) > 0 {
+			marked = append(marked, m)
 		}
+		head.Ledger = append(head.Ledger, ends...)
 		for _, r := range b.resolved {
 			if r.builder == nil {
 				tenant.Resolved = append(tenant.Resolved, r.id)
@@ -75,9 +77,8 @@ func (l *loop) takeApart(c *commit) error {
 	if err := s.quarantine(); err != nil {
 		return err
 	}
-	if len(tail.Ledger) > 0 {
-		tail.Batches = []*telemetry.Batch{{Tenant: l.p.cfg.Tenant}}
-		if err := s.store(&tail); err != nil {
+	for _, m := range marked {
+		if err := s.solveMarked(m); err != nil {
 			return err
 		}
 	}
@@ -208,17 +209,28 @@ func (f fragment) rows() []fragment {
 	return out
 }
 
+// origin is where a row of a part came from.
+type origin struct {
+	section *telemetry.Section
+	row     int32
+}
+
 // storeFragments makes the fragments durable in one commit of their own.
 func (s *surgery) storeFragments(f []fragment) error {
-	tenant := &telemetry.Batch{Tenant: s.l.p.cfg.Tenant}
-	whole := &telemetry.Commit{Batches: []*telemetry.Batch{tenant}}
-	type origin struct {
-		section *telemetry.Section
-		row     int32
+	whole, origins := s.part(f)
+	if err := s.store(whole); err != nil {
+		return err
 	}
+	duplicates(whole, origins)
+	return nil
+}
+
+// part makes a commit of fragments; origins are parallel to its sections.
+func (s *surgery) part(f []fragment) (whole *telemetry.Commit, origins [][]origin) {
+	tenant := &telemetry.Batch{Tenant: s.l.p.cfg.Tenant}
+	whole = &telemetry.Commit{Batches: []*telemetry.Batch{tenant}}
 	var part *telemetry.Section
 	var from *builder
-	var origins [][]origin
 	for _, one := range f {
 		if one.put >= 0 {
 			whole.Ledger = append(whole.Ledger, one.batch.ledger[one.put])
@@ -241,16 +253,17 @@ func (s *surgery) storeFragments(f []fragment) error {
 			origins[len(origins)-1] = append(origins[len(origins)-1], origin{&from.section, row})
 		}
 	}
-	if err := s.store(whole); err != nil {
-		return err
-	}
-	for i, part := range tenant.Sections {
+	return whole, origins
+}
+
+// duplicates tells the sections of the batch which rows the store had.
+func duplicates(whole *telemetry.Commit, origins [][]origin) {
+	for i, part := range whole.Batches[0].Sections {
 		for _, row := range part.Duplicates {
 			o := origins[i][row]
 			o.section.Duplicates = append(o.section.Duplicates, o.row)
 		}
 	}
-	return nil
 }
 
 // copyRow appends one row of another section of the same table.

@@ -25,8 +25,8 @@ type Mark struct {
 }
 
 // MarkSession is a Session of a source that knows by itself what came before. Its
-// marks become durable in the commit that stores what was added before them, or
-// in a later one; never in an earlier.
+// marks become durable in the transaction that stores what was added in the same
+// burst, also where the store refuses a part of it and that is quarantined.
 type MarkSession interface {
 	Session
 
