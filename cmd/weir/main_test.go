@@ -70,6 +70,7 @@ func TestEveryCommandLineEndsWithItsCode(t *testing.T) {
 		{[]string{"sevre"}, exitUsage, "", "sevre"},
 		{[]string{"serve", "--demmo"}, exitUsage, "", "--demmo"},
 		{[]string{"sevre"}, exitUsage, "", "hint: weir --help"},
+		{[]string{"backup", "--list"}, exitUsage, "", "no directory is given"},
 		{[]string{"card", "format"}, exitUsage, "", "hint: weir card format --help lists"},
 		{[]string{"delete", "--nope"}, exitUsage, "", "hint: weir delete --help lists"},
 		{[]string{"query"}, exitUsage, "", `hint: give one statement in quotes, as weir query "select`},

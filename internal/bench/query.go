@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // timedQuery is a query of the report, with what asks the peers the same.
@@ -57,12 +58,12 @@ var timedQueries = []timedQuery{
 		nil, "",
 	},
 	{
-		"average by device", "select device, avg(temperature) from env group by device", 1000,
+		"average by device", "select device, avg(temperature) from env group by device", everyDevice,
 		[]string{"at avg_over_time(env_temperature[ALL])"},
 		"SELECT mean(temperature) FROM env GROUP BY device",
 	},
 	{
-		"latest of every device", "select device, time, temperature from env_latest", 1000,
+		"latest of every device", "select device, time, temperature from env_latest", everyDevice,
 		[]string{"at last_over_time(env_temperature[ALL])"},
 		"SELECT last(temperature) FROM env GROUP BY device",
 	},
@@ -82,12 +83,36 @@ var wideQueries = []timedQuery{
 	{"all columns of one series", "select * from m039 where device = 'd0000017' order by time", 0, nil, ""},
 }
 
+// everyDevice is the number of rows of an answer with one for each device.
+const everyDevice = -1
+
+// askedDevices is how many devices W1 has at least, so that the one that queries
+// ask for, d00500, is among them.
+const askedDevices = 501
+
+// checkQueries refuses what would measure nothing, or load without end.
+func checkQueries(o *Options, runs int) error {
+	const op = "measure queries"
+	switch {
+	case o.Count <= 0:
+		return telemetry.Errorf(telemetry.CodeInvalid, op, "--readings %d loads nothing", o.Count).WithHint("give 1 or more")
+	case runs <= 0:
+		return telemetry.Errorf(telemetry.CodeInvalid, op, "--runs %d times nothing", runs).WithHint("give 1 or more")
+	case o.Workload == "w1" && o.Series < askedDevices:
+		return telemetry.Errorf(telemetry.CodeInvalid, op, "--series %d has no device d00500, which queries ask for", o.Series).WithHint(fmt.Sprintf("give %d or more", askedDevices))
+	}
+	return nil
+}
+
 // Queries loads a node and times queries through its local socket, answers as CSV
 // included; with baselines it loads the same readings into the databases beside it
 // that are installed, and asks them the same in the same run.
 func Queries(ctx context.Context, o Options, runs int) error {
 	o.QoS = 1
 	if err := o.defaults(); err != nil {
+		return err
+	}
+	if err := checkQueries(&o, runs); err != nil {
 		return err
 	}
 	o.Duration = 0
@@ -216,8 +241,12 @@ func (t *queryTable) time(ctx context.Context, q *timedQuery) (times []time.Dura
 		}
 	}
 	rows = strings.Count(out.String(), "\n") - 1
-	if q.rows > 0 && rows != q.rows {
-		return nil, 0, fmt.Errorf("%d rows, want %d", rows, q.rows)
+	want := q.rows
+	if want == everyDevice {
+		want = int(min(int64(t.o.Series), t.readings))
+	}
+	if want > 0 && rows != want {
+		return nil, 0, fmt.Errorf("%d rows, want %d", rows, want)
 	}
 	slices.Sort(times)
 	return times, rows, nil

@@ -41,6 +41,12 @@ static void fail(const char *what, const char *which) {
   exit(1);
 }
 
+/* fail_file says what the system says of a file, and what to do. */
+static void fail_file(const char *path, const char *hint) {
+  fprintf(stderr, "weir-device: %s: %s\n%s\n", path, strerror(errno), hint);
+  exit(1);
+}
+
 /* ------------------------------------------------------------------ sensor */
 
 static uint64_t sensed, next_sense = UINT64_MAX;
@@ -178,7 +184,7 @@ static void format_card(void) {
 
 static void load_plan(const char *path, uint8_t *to) {
   FILE *f = fopen(path, "rb");
-  if (f == NULL) fail("cannot open ", path);
+  if (f == NULL) fail_file(path, "hint: weir schema compile SCHEMA --target mcu -o FILE makes a plan");
   size_t n = fread(to, 1, PLAN_SIZE, f);
   fclose(f);
   if (weir_add_schema(&recorder, to, (uint32_t)n) != WEIR_OK) fail("not a plan that this firmware runs: ", path);
@@ -193,7 +199,7 @@ int main(int argc, char **argv) {
   net.link_seed = options.link_seed;
   net.link_period_s = options.link_period_s;
   if (options.card != NULL) {
-    if (posix_card_open(&card, options.card) != WEIR_OK) fail("cannot open the card ", options.card);
+    if (posix_card_open(&card, options.card) != WEIR_OK) fail_file(options.card, "hint: weir card format FILE --size 64M makes a card");
     card.sync = !options.no_sync;
     if (options.format) format_card();
     card.hang = options.hang_card;

@@ -149,7 +149,7 @@ void options_read(struct options *o, int argc, char **argv) {
     else if (strcmp(argv[i], "--no-sync") == 0) o->no_sync = true;
     else if (strcmp(argv[i], "--hang-card") == 0) o->hang_card = true;
     else if (strcmp(argv[i], "--format") == 0) o->format = true;
-    else if (i + 1 == argc) fail("not known, or without its value: ", argv[i]);
+    else if (i + 1 == argc) fail("not known, or without its value (--help lists all): ", argv[i]);
     else {
       const char *name = argv[i++];
       if (!text_option(o, name, argv[i]) && !number_option(o, name, argv[i])) fail("not known (--help lists all): ", name);

@@ -38,7 +38,7 @@ type BackupOptions struct {
 func Backup(ctx context.Context, e *Env, o BackupOptions) error {
 	if o.Dir == "" {
 		if o.Dir = e.Config.Backup.Dir; o.Dir == "" {
-			return telemetry.Errorf(telemetry.CodeInvalid, "back up", "no directory is given").WithHint("weir backup DIR, or backup.dir in the configuration")
+			return noBackupDir()
 		}
 	}
 	dir, err := filepath.Abs(o.Dir)
@@ -86,8 +86,15 @@ func sizeText(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
+func noBackupDir() error {
+	return telemetry.Errorf(telemetry.CodeInvalid, "back up", "no directory is given").WithHint("weir backup DIR, or backup.dir in the configuration")
+}
+
 // BackupList prints the snapshots of a backup directory.
 func BackupList(e *Env, dir, format string) error {
+	if dir == "" {
+		return noBackupDir()
+	}
 	manifests, broken, err := backup.List(dir)
 	if err != nil {
 		return err
