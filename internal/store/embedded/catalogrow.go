@@ -37,7 +37,7 @@ type catalogTable struct {
 // is unique is so in memory: an index would only be more to write and to damage.
 var (
 	tenantsTable = &catalogTable{
-		name: "tenants", clear: []string{"id"}, secret: []string{"name", "floor"}, hidden: []string{"frames", "carried", "segments", "sum"},
+		name: "tenants", clear: []string{"id"}, secret: []string{"name", "floor"}, hidden: []string{"frames", "carried", "segments", "sum", "deletions", "struck"},
 		plainSQL:  "id INTEGER PRIMARY KEY, name TEXT NOT NULL, floor INTEGER NOT NULL, crc INTEGER NOT NULL",
 		sealedSQL: "id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, sealed BLOB NOT NULL",
 	}

@@ -153,17 +153,19 @@ func (d *deleting) enter() error {
 	if s.w == nil {
 		return errClosed("delete")
 	}
+	m := d.tn.manifest
 	err := s.w.transaction(func() error {
 		for g, made := range made {
-			if err := s.saveDeletion(g, made); err != nil {
+			if err := s.saveDeletion(&m, g, made); err != nil {
 				return err
 			}
 		}
-		return nil
+		return s.saveManifest(d.tn, &m)
 	})
 	if err != nil {
 		return s.failed("delete", err)
 	}
+	d.tn.manifest = m
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for g, made := range made {

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"database/sql/driver"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -24,6 +23,7 @@ type deletion struct {
 	rows    int64 // how many
 	runs    []rowRun
 	err     error // why they are not known
+	mac     [16]byte
 }
 
 func (d *deletion) memory() int64 { return int64(len(d.runs)) * rowRunBytes }
@@ -139,25 +139,17 @@ func (s *Store) isRecent(g *segment) bool {
 	return g.deletion != nil && s.opt.Now().Sub(time.Unix(0, g.deletion.created)).Abs() < s.opt.DeletedAge
 }
 
-// saveDeletion enters the deleted rows of a segment, in a transaction.
-func (s *Store) saveDeletion(g *segment, d *deletion) error {
-	row := []driver.Value{g.id, g.tn.id, d.number, d.created, d.rows, encodeRuns(d.runs)}
-	if g.deletion != nil {
-		return s.updateRow(deletionsTable, g.tn, row)
-	}
-	return s.insertRow(deletionsTable, g.tn, row)
-}
-
 // loadDeletions reads what is deleted of the segments. A list that is damaged
 // makes its segment unreadable, because its rows would come back otherwise.
 func (s *Store) loadDeletions() error {
-	byID := map[int64]*segment{}
+	byID, found, unknown := map[int64]*segment{}, map[*tenant]*foundDeletions{}, int64(0)
 	for _, tn := range *s.tenants.Load() {
+		found[tn] = &foundDeletions{}
 		for _, g := range tn.segs {
 			byID[g.id] = g
 		}
 	}
-	return s.eachRow(s.w, deletionsTable, "", "", func(r *catalogRow) error {
+	err := s.eachRow(s.w, deletionsTable, "", "", func(r *catalogRow) error {
 		row := r.v
 		d := &deletion{number: asInt(row[2]), created: asInt(row[3]), rows: asInt(row[4])}
 		ok := false
@@ -166,12 +158,26 @@ func (s *Store) loadDeletions() error {
 			s.damaged(d.err)
 		}
 		s.nextSegment.Store(max(s.nextSegment.Load(), d.number+1))
-		if g := byID[asInt(row[0])]; g != nil {
-			g.deletion = d
-			s.deletionBytes.Add(d.memory())
+		g := byID[asInt(row[0])]
+		if g == nil {
+			unknown++ // its segment's row is damaged
+			return nil
+		}
+		g.deletion = d
+		s.deletionBytes.Add(d.memory())
+		if of := found[g.tn]; d.err != nil {
+			of.damaged++
+			of.void = append(of.void, d)
+		} else {
+			d.mac = s.deletionMAC(g, row)
+			of.add(d)
 		}
 		return nil
 	})
+	for tn, of := range found {
+		s.checkDeletions(tn, of, unknown)
+	}
+	return err
 }
 
 // deletedSource leaves out deleted rows of a segment that is merged.

@@ -46,6 +46,9 @@ func (s *Store) load(ctx context.Context) error {
 	if s.opt.ReadOnly {
 		return nil
 	}
+	if err := s.coverDeletions(); err != nil {
+		return fmt.Errorf("upgrade the manifests: %w", err)
+	}
 	if err := s.forgetSessions(); err != nil {
 		return fmt.Errorf("forget idle sessions: %w", err)
 	}

@@ -22,16 +22,26 @@ type manifest struct {
 	carried  int64    // id of the frame that the compaction carried, 0 for none
 	segments int64    // rows of table segments
 	sum      [16]byte // their MACs, by exclusive or
+	deletions
+}
+
+// deletions is the manifest's part on table deletions.
+type deletions struct {
+	uncovered bool  // an older program wrote the row, without this part
+	count     int64 // rows of table deletions
+	struck    [16]byte
 }
 
 // row is a tenant as the catalog holds it.
 func (tn *tenant) row(m *manifest) []driver.Value {
-	return []driver.Value{tn.id, string(tn.name), m.floor, m.frames, m.carried, m.segments, m.sum[:]}
+	return []driver.Value{tn.id, string(tn.name), m.floor, m.frames, m.carried, m.segments, m.sum[:], m.count, m.struck[:]}
 }
 
 func readManifest(row []driver.Value) manifest {
 	m := manifest{floor: asInt(row[2]), frames: asInt(row[3]), carried: asInt(row[4]), segments: asInt(row[5])}
 	copy(m.sum[:], asBytes(row[6]))
+	m.uncovered, m.count = row[7] == nil, asInt(row[7])
+	copy(m.struck[:], asBytes(row[8]))
 	return m
 }
 
@@ -93,6 +103,7 @@ func (s *Store) insertSegment(m *manifest, g *segment) error {
 func (s *Store) deleteSegment(m *manifest, g *segment) error {
 	m.remove(g.row(encodeReplacedBy(g.replaced)))
 	if g.deletion != nil {
+		m.deletions.remove(g.deletion)
 		if err := s.w.exec("DELETE FROM deletions WHERE id = ?", g.id); err != nil {
 			return err
 		}

@@ -45,6 +45,7 @@ func newVictim(tb testing.TB) *victim {
 		}
 	}
 	step(true)
+	strike(tb, s, 2)
 	step(false)
 	step(false)
 	if err := s.Close(); err != nil {
@@ -54,13 +55,34 @@ func newVictim(tb testing.TB) *victim {
 	if s, err = Open(context.Background(), v.options(v.dir)); err != nil {
 		tb.Fatal(err)
 	}
-	for _, compact := range []bool{true, true, false, false, false} {
-		step(compact)
+	step(true)
+	step(true)
+	strike(tb, s, 5)
+	for range 3 {
+		step(false)
 	}
 	if err := s.Close(); err != nil {
 		tb.Fatal(err)
 	}
 	return v
+}
+
+// strike deletes the first rows of each unit.
+func strike(tb testing.TB, s *Store, rows int32) {
+	tb.Helper()
+	deleted, err := s.Delete(context.Background(), store.DeleteRequest{
+		ScanRequest: store.ScanRequest{Tenant: telemetry.DefaultTenant, Table: "env", From: minTime, To: maxTime},
+		Select: func(_ context.Context, _ store.Scan, u store.Unit, yield func([]int32) error) error {
+			var first []int32
+			for i := range rows {
+				first = append(first, i)
+			}
+			return yield(first)
+		},
+	})
+	if err != nil || deleted.Rows == 0 {
+		tb.Fatal(deleted, err)
+	}
 }
 
 func copyTree(tb testing.TB, from, to string) {
@@ -246,6 +268,17 @@ func TestWhatSomebodyChangesInASealedStoreIsFound(t *testing.T) {
 			row[2] = int64(rowSum([]driver.Value{row[0], row[1], row[3]}))
 			v.sql(v.dir, func(c *conn) { v.put(c, "segments", row) })
 		}},
+		{"a row of deletions is removed", func(v *victim) {
+			v.sql(v.dir, func(c *conn) { v.exec(c, "DELETE FROM deletions WHERE id = ?", v.ids(c, "deletions")[1]) })
+		}},
+		{"all rows of deletions are removed", func(v *victim) {
+			v.sql(v.dir, func(c *conn) { v.exec(c, "DELETE FROM deletions") })
+		}},
+		{"a row of deletions of before, which deletes less", func(v *victim) {
+			row := v.rows(v.before, "deletions")[0]
+			v.sql(v.dir, func(c *conn) { v.put(c, "deletions", row) })
+		}},
+		{"the sealed part of two rows of deletions is exchanged", func(v *victim) { v.exchange("deletions", 0, 1) }},
 		{"a row of tables", func(v *victim) {
 			v.sql(v.dir, func(c *conn) { v.exec(c, "UPDATE tables SET sealed = zeroblob(length(sealed))") })
 		}},
