@@ -120,6 +120,8 @@ func (n *Node) collectUplink(e emitter) {
 		device := []string{"device", s.Device}
 		e.gauge("weir_uplink_lag_records", "Records of the device's current run that are known and not stored.", float64(s.Lag), device...)
 		e.gauge("weir_uplink_last_heard_seconds", "When the device was heard last, Unix time.", float64(s.LastHeard)/1e9, device...)
+		e.gauge("weir_uplink_time_source", "Where the device's clock has its time from: 0 unknown, 1 gateway, 2 SNTP, 3 GPS, 4 clock chip.", float64(s.TimeSource), device...)
+		e.gauge("weir_uplink_time_error_seconds", "How far the device's clock may be off, by its newest time record.", float64(s.TimeError)/1e6, device...)
 		e.count("weir_uplink_batches_total", "Batches of records.", float64(s.Batches), device...)
 		e.count("weir_uplink_records_total", "Records that were new.", float64(s.Records), device...)
 		e.count("weir_uplink_duplicates_total", "Records that were stored already.", float64(s.Duplicates), device...)

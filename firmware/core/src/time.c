@@ -40,11 +40,11 @@ enum weir_step weir_time_step(struct weir *w) {
   if (w->now < w->time.look_at) return STEP_IDLE;
   w->time.look_at = w->now + (uint64_t)(w->time.known ? AGAIN_S : LOOK_S) * SECOND;
   if (clock->wall != NULL && clock->wall(clock->ctx, &unix_us, &error_us) == WEIR_OK) {
-    weir_time_learn(w, w->now, unix_us, error_us, FROM_PORT);
+    weir_time_learn(w, w->now, unix_us, error_us, clock->wall_source > FROM_PORT ? clock->wall_source : FROM_PORT);
     w->time.look_at = w->now + (uint64_t)AGAIN_S * SECOND;
     return STEP_MOVED;
   }
-  if (w->time.source != FROM_PORT) w->uplink.wants_time = true;
+  if (w->time.source < FROM_PORT) w->uplink.wants_time = true;
   return STEP_IDLE;
 }
 

@@ -18,3 +18,20 @@ static uint64_t uptime(void *ctx) {
 void posix_clock_init(struct posix_clock *c, bool is_virtual) {
   *c = (struct posix_clock){.clock = {.ctx = c, .uptime_us = uptime}, .is_virtual = is_virtual, .started = monotonic()};
 }
+
+static int wall(void *ctx, int64_t *unix_us, uint32_t *error_us) {
+  struct posix_clock *c = (struct posix_clock *)ctx;
+  uint64_t now = uptime(c);
+  if (now < c->wall_after_us) return WEIR_BUSY;
+  *unix_us = (int64_t)(c->wall_base_ms * 1000u + now);
+  *error_us = c->wall_error_us;
+  return WEIR_OK;
+}
+
+void posix_clock_wall(struct posix_clock *c, uint8_t source, uint32_t error_ms, uint64_t base_ms, uint32_t after_s) {
+  c->clock.wall = wall;
+  c->clock.wall_source = source;
+  c->wall_base_ms = base_ms;
+  c->wall_after_us = (uint64_t)after_s * 1000000u;
+  c->wall_error_us = error_ms * 1000u;
+}

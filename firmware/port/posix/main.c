@@ -195,6 +195,7 @@ int main(int argc, char **argv) {
   static struct weir_storage_config storage_config = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "posix"};
   options_read(&options, argc, argv);
   posix_clock_init(&clock_port, options.virtual_s != 0);
+  if (options.wall_source != 0) posix_clock_wall(&clock_port, options.wall_source, options.wall_error_ms, options.base_ms, options.wall_after_s);
   posix_net_init(&net, &clock_port);
   net.link_seed = options.link_seed;
   net.link_period_s = options.link_period_s;

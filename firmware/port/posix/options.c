@@ -30,6 +30,8 @@ static const char usage[] =
     "  --stall MS             what a part may take without progress\n"
     "  --sense MS             makes a reading each MS, on --sense-topic TOPIC\n"
     "  --base MS              Unix time of its start for those readings; --readings N stops after so many\n"
+    "  --wall sntp|gps|chip   a clock of its own that says --base plus its uptime,\n"
+    "  --wall-error MS, --wall-after S  give or take, from this uptime on\n"
     "  --log FILE             writes what was recorded (R) and how far it is durable (D)\n"
     "  --virtual S            a clock that jumps while nothing happens; ends after S seconds of it\n"
     "  --link-seed N, --link-period S   a link that comes and goes\n"
@@ -79,6 +81,7 @@ static bool text_option(struct options *o, const char *name, char *v) {
   static const char *const overflows[] = {"hold", "oldest", "newest"};
   static const char *const acks[] = {"durable", "ring"};
   static const char *const orders[] = {"oldest", "newest"};
+  static const char *const walls[] = {"sntp", "gps", "chip"};
   static const char *const parts[] = {"none", "network", "check", "ring", "storage", "uplink", "time", "schema", "board"};
   if (strcmp(name, "--broker") == 0) broker(o, v);
   else if (strcmp(name, "--device") == 0) o->config.device = v;
@@ -93,6 +96,7 @@ static bool text_option(struct options *o, const char *name, char *v) {
   else if (strcmp(name, "--overflow") == 0) o->config.overflow = (enum weir_overflow)choice(name, v, overflows, 3);
   else if (strcmp(name, "--ack") == 0) o->config.ack = (enum weir_ack)choice(name, v, acks, 2);
   else if (strcmp(name, "--order") == 0) o->config.order = (enum weir_order)choice(name, v, orders, 2);
+  else if (strcmp(name, "--wall") == 0) o->wall_source = (uint8_t)(2 + choice(name, v, walls, 3));
   else if (strcmp(name, "--hang") == 0) posix_hang_part = (enum weir_part)choice(name, v, parts, 9);
   else if (strcmp(name, "--plan") == 0 && o->plan_count < OPTION_LIST) o->plans[o->plan_count++] = v;
   else if (strcmp(name, "--topic") == 0 && o->config.topic_count < OPTION_LIST) o->topics[o->config.topic_count++] = v;
@@ -112,6 +116,8 @@ static bool number_option(struct options *o, const char *name, const char *text)
                  {"--watchdog", &o->watchdog_ms},
                  {"--stall", &o->config.stall_ms},
                  {"--sense", &o->sense_ms},
+                 {"--wall-error", &o->wall_error_ms},
+                 {"--wall-after", &o->wall_after_s},
                  {"--link-period", &o->link_period_s}};
   const struct {
     const char *name;

@@ -26,6 +26,8 @@ struct options {
 
   /* tests */
   uint64_t virtual_s; /* 0: real time */
+  uint8_t wall_source; /* 0: no clock of its own */
+  uint32_t wall_error_ms, wall_after_s;
   uint64_t link_seed;
   uint32_t link_period_s;
 };

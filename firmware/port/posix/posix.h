@@ -13,8 +13,12 @@ struct posix_clock {
   bool is_virtual;
   uint64_t started; /* CLOCK_MONOTONIC, us */
   uint64_t now;     /* virtual */
+  /* a time of day, from an uptime on (tests) */
+  uint64_t wall_base_ms, wall_after_us;
+  uint32_t wall_error_us;
 };
 void posix_clock_init(struct posix_clock *c, bool is_virtual);
+void posix_clock_wall(struct posix_clock *c, uint8_t source, uint32_t error_ms, uint64_t base_ms, uint32_t after_s);
 
 /* --- network: a non-blocking socket. Names are looked up with getaddrinfo, which may block: give an address --- */
 struct posix_net {

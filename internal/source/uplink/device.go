@@ -42,6 +42,7 @@ type device struct {
 	asked    bool // an ask is not served yet
 	sweeping bool
 	served0  uint64 // how much of the epoch was there when an ask was last served
+	later    later
 
 	token   uint64
 	pending []answer // until their token is durable
@@ -91,6 +92,9 @@ func (d *device) settle() {
 // cursor is the message that says how far an epoch is stored.
 func (d *device) cursor(id uint64) []byte {
 	taken := d.memory.epoch(id).taken()
+	if id != d.epoch {
+		taken = taken.union(d.later.spans[id])
+	}
 	end := taken.contiguous()
 	var above []span
 	for i := len(taken) - 1; i >= 0 && taken[i].first > end; i-- {
@@ -139,8 +143,10 @@ func (d *device) greet(ctx context.Context, h *hello) error {
 	switch m := d.memory; {
 	case h.card == cardNone, h.card == cardKnown && h.oldestEpoch == h.epoch:
 		// Nothing is older than this epoch: nothing to sweep.
+		d.later = later{}
 		m.swept(d.session, h.epoch, m.sweepSequenceOf(h.epoch))
 	case h.card == cardKnown && h.cardID != m.card:
+		d.later = later{}
 		m.swept(d.session, 0, 0) // another card: all of it
 	}
 	if h.card == cardKnown {
@@ -166,10 +172,19 @@ func (m *memory) sweepSequenceOf(epoch uint64) uint64 {
 // asks is what the device shall send beside what it sends by itself.
 func (d *device) asks() []ask {
 	m := d.memory
-	d.sweeping = m.sweepEpoch != d.epoch
-	if d.sweeping {
-		return []ask{{epoch: m.sweepEpoch, span: span{first: m.sweepSequence}}}
+	d.later.settle(m)
+	epoch, sequence := d.later.epoch, d.later.sequence
+	if epoch == 0 {
+		epoch, sequence = m.sweepEpoch, m.sweepSequence
 	}
+	d.sweeping = epoch != d.epoch
+	if d.sweeping {
+		return []ask{{epoch: epoch, span: span{first: sequence}}}
+	}
+	if out := d.later.asks(); len(out) > 0 {
+		return out
+	}
+	d.sweptTo(epoch, sequence)
 	var out []ask
 	for _, hole := range m.epoch(d.epoch).taken().holes(d.last+1, d.order == 1, maxRanges) {
 		out = append(out, ask{d.epoch, hole})
@@ -182,15 +197,17 @@ func (d *device) served(ctx context.Context) error {
 	if err := d.session.Begin(ctx); err != nil {
 		return err
 	}
-	if d.sweeping {
-		d.memory.swept(d.session, d.epoch, d.last)
+	swept := d.sweeping
+	if swept {
+		d.sweptTo(d.epoch, d.last)
 		d.sweeping = false
 	}
 	d.asked = false
 	var answers [][]byte
 	// What an ask brought nothing of is asked for again after the next hello.
 	have := d.memory.epoch(d.epoch).taken().count()
-	if asks := d.asks(); len(asks) > 0 && have > d.served0 {
+	before := d.later.count()
+	if asks := d.asks(); len(asks) > 0 && (have > d.served0 || swept || d.later.count() < before) {
 		d.stats.Gaps += uint64(len(asks))
 		d.asked = true
 		answers = append(answers, askMessage(d.order, asks))
@@ -275,6 +292,16 @@ func (d *device) take(ctx context.Context, b *batch, received int64) error {
 			next++
 			continue
 		}
+		if d.unplaced(b, e, &b.records[i]) {
+			if !b.sweep {
+				break // it comes again after the hello that this device owes
+			}
+			d.enter(b, span{from, next})
+			d.later.add(b.epoch, next)
+			next++
+			from = next
+			continue
+		}
 		taken, more := d.reading(b, e, &b.records[i], received)
 		if !taken {
 			break // it is asked for again, once the schema is there
@@ -291,6 +318,9 @@ func (d *device) take(ctx context.Context, b *batch, received int64) error {
 		}
 	}
 	d.enter(b, span{from, next})
+	if b.sweep && next > b.first {
+		d.sweptTo(b.epoch, next-1)
+	}
 	answers := [][]byte{d.cursor(b.epoch)}
 	if asks := d.gap(b); len(asks) > 0 {
 		answers = append(answers, askMessage(d.order, asks))
@@ -308,7 +338,7 @@ func (d *device) enter(b *batch, s span) {
 		d.g.log.Error("the memory of a device is full: after a restart some of its records may be stored twice", "device", d.name)
 	}
 	if b.sweep {
-		d.memory.swept(d.session, b.epoch, s.end-1)
+		d.sweptTo(b.epoch, s.end-1)
 	}
 	if b.epoch == d.epoch {
 		d.newest = max(d.newest, s.end-1)
@@ -336,6 +366,9 @@ func (d *device) prepare(b *batch, r *entry) {
 		p := point{int64(binary.LittleEndian.Uint64(r.body)), int64(binary.LittleEndian.Uint64(r.body[8:]))}
 		if p.uptime >= 0 && p.uptime <= maxUptime*1000 && p.unix > 0 && p.unix < 1<<53 {
 			d.memory.learn(d.session, b.epoch, p)
+		}
+		if b.epoch == d.epoch {
+			d.stats.TimeSource, d.stats.TimeError = r.body[20], binary.LittleEndian.Uint32(r.body[16:])
 		}
 	case r.kind == recordPlan:
 		if bind, err := record.ParseBind(r.body); err == nil {

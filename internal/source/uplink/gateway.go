@@ -255,6 +255,8 @@ type DeviceStats struct {
 	Lost                                                     uint64 // records that the device declared lost
 	SchemasRefused                                           uint64
 	Lag                                                      uint64 // sequences of the current epoch that are known and not stored
+	TimeSource                                               byte   // of the newest time record: 1 gateway, 2 SNTP, 3 GPS, 4 clock chip
+	TimeError                                                uint32 // µs, as that record says
 	Cause, Part                                              byte   // of the last start
 	LastHeard                                                int64
 	Schemas                                                  []DeviceSchema

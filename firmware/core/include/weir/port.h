@@ -51,6 +51,7 @@ struct weir_clock {
    * WEIR_OK    *unix_us is the time now, *error_us how far it may be off
    * WEIR_BUSY  not known (yet) */
   int (*wall)(void *ctx, int64_t *unix_us, uint32_t *error_us);
+  uint8_t wall_source; /* what time records call it: 2 SNTP (also if 0), 3 GPS, 4 clock chip */
 };
 
 /* ----------------------------------------------------------------- network */
