@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "options.h"
+#ifdef WEIR_TLS
+#include "weir_tls.h"
+#endif
 
 enum { PLAN_SIZE = 8192 + 128, PLAN_SLOTS = 3, BATCH = 1024, SECTORS = 9, QUIET_S = 10, EXPECT_MS = 20, PLAN_FILES = 8 };
 
@@ -23,6 +26,9 @@ static uint8_t plan_files[PLAN_FILES][PLAN_SIZE];
 static struct options options;
 static struct posix_clock clock_port;
 static struct posix_net net;
+#ifdef WEIR_TLS
+static struct weir_tls tls;
+#endif
 static struct posix_card card;
 static struct posix_slots slots;
 static struct posix_watchdog watchdog;
@@ -123,6 +129,9 @@ static void rest(uint64_t deadline) {
   else if (at != UINT64_MAX) timeout = (at - now) / 1000 >= 60000 ? 60000 : (int)((at - now + 999) / 1000);
   struct pollfd p = {net.fd, POLLIN, 0};
   if (net.connecting || weir_mqtt_pending(&recorder.mqtt)) p.events |= POLLOUT;
+#ifdef WEIR_TLS
+  if (weir_tls_pending(&tls)) p.events |= POLLOUT;
+#endif
   int ready = poll(&p, net.fd >= 0 ? 1 : 0, timeout);
   if (ready == 0 && clock_port.is_virtual && at > now) clock_port.now = at == UINT64_MAX ? now + 1000000u : at;
 }
@@ -171,6 +180,20 @@ static int loop(void) {
   }
 }
 
+/* The stream to the broker: the socket, or TLS over it. */
+static const struct weir_net *stream(void) {
+#ifdef WEIR_TLS
+  const struct weir_tls_config c = {.inner = &net.net, .random = &posix_random, .identity = options.tls_identity,
+                                    .psk = options.tls_identity != NULL ? options.tls_psk : NULL, .psk_size = options.tls_psk_size,
+                                    .pin = options.tls_pinned ? options.tls_pin : NULL};
+  if (c.psk == NULL && c.pin == NULL) return &net.net;
+  if (weir_tls_init(&tls, &c) != WEIR_OK) fail("mbedTLS refuses the key", "");
+  return &tls.net;
+#else
+  return &net.net;
+#endif
+}
+
 static void format_card(void) {
   static struct weir_format format;
   uint32_t id = 0;
@@ -199,6 +222,7 @@ int main(int argc, char **argv) {
   posix_net_init(&net, &clock_port);
   net.link_seed = options.link_seed;
   net.link_period_s = options.link_period_s;
+  ports.net = stream();
   if (options.card != NULL) {
     if (posix_card_open(&card, options.card) != WEIR_OK) fail_file(options.card, "hint: weir card format FILE --size 64M makes a card");
     card.sync = !options.no_sync;

@@ -11,6 +11,8 @@ static const char usage[] =
     "  --broker HOST:PORT     where it connects (default 127.0.0.1:1883)\n"
     "  --device NAME          its name (default device)\n"
     "  --user, --password     of the broker\n"
+    "  --tls-psk ID:HEX       TLS with that identity and key (1 to 32 bytes)\n"
+    "  --tls-pin HEX          TLS with the server whose public key (SubjectPublicKeyInfo) has that SHA-256\n"
     "  --plan FILE            a compiled schema (weir schema compile --target mcu); up to 8 times\n"
     "  --schema-key HEX       public key that signs schemas on weir/schema/+\n"
     "  --slots DIR            where such schemas are kept\n"
@@ -68,6 +70,37 @@ static void key(struct options *o, const char *text) {
   o->config.schema_key = o->schema_key;
 }
 
+/* Hexadecimal digits to bytes; returns how many bytes. */
+static size_t octets(const char *name, const char *text, uint8_t *to, size_t limit) {
+  size_t digits = strlen(text);
+  if (digits == 0 || digits % 2 != 0 || digits > 2 * limit) fail("a key of 1 to 32 bytes in hexadecimal digits: ", name);
+  if (strspn(text, "0123456789abcdefABCDEF") != digits) fail("not hexadecimal: ", name);
+  for (size_t i = 0; i < digits / 2; i++) {
+    const char two[3] = {text[2 * i], text[2 * i + 1], 0};
+    to[i] = (uint8_t)strtoul(two, NULL, 16);
+  }
+  return digits / 2;
+}
+
+static void tls(struct options *o, const char *name, char *text) {
+#ifndef WEIR_TLS
+  (void)o, (void)text, (void)octets;
+  fail("built without mbedTLS (Debian: libmbedtls-dev), so it has no ", name);
+#else
+  if (strcmp(name, "--tls-pin") == 0) {
+    if (octets(name, text, o->tls_pin, sizeof o->tls_pin) != sizeof o->tls_pin) fail("a SHA-256 has 64 hexadecimal digits: ", name);
+    o->tls_pinned = true;
+  } else {
+    char *colon = strrchr(text, ':');
+    if (colon == NULL || colon == text) fail("is ID:HEX: ", name);
+    *colon = 0;
+    o->tls_identity = text;
+    o->tls_psk_size = octets(name, colon + 1, o->tls_psk, sizeof o->tls_psk);
+  }
+  if (o->tls_pinned && o->tls_identity != NULL) fail("one of --tls-psk and --tls-pin, not both", "");
+#endif
+}
+
 static void broker(struct options *o, char *text) {
   char *colon = strrchr(text, ':');
   if (colon != NULL) {
@@ -88,6 +121,7 @@ static bool text_option(struct options *o, const char *name, char *v) {
   else if (strcmp(name, "--user") == 0) o->config.user = v;
   else if (strcmp(name, "--password") == 0) o->config.password = v;
   else if (strcmp(name, "--schema-key") == 0) key(o, v);
+  else if (strcmp(name, "--tls-psk") == 0 || strcmp(name, "--tls-pin") == 0) tls(o, name, v);
   else if (strcmp(name, "--slots") == 0) o->slots = v;
   else if (strcmp(name, "--card") == 0) o->card = v;
   else if (strcmp(name, "--state") == 0) o->state = v;

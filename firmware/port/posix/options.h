@@ -13,6 +13,10 @@ struct options {
   unsigned plan_count;
   const char *card, *slots, *state, *log;
   uint8_t schema_key[32];
+  char *tls_identity; /* with tls_psk; NULL: none */
+  uint8_t tls_psk[32], tls_pin[32];
+  size_t tls_psk_size;
+  bool tls_pinned;
   uint32_t ring;
   uint32_t watchdog_ms;
   uint32_t flush_ms;
