@@ -95,10 +95,15 @@ func TestARecorderOverTLS(t *testing.T) {
 			p.serve("--config", "weir.yaml")
 			d := newRecorder(t, p.dir, m.Addr())
 			refused(t, d, m, c.wrong)
-			t.Log(d.run(append(c.right, "--virtual", "30", "--sense", "100")...))
+			cmd := d.command(append(c.right, "--sense", "10", "--readings", "50", "--linger", "20")...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+			testkit.EventuallyWithin(t, time.Minute, "all is with the gateway", func() bool { return len(p.stored()) == 50 })
 			all, _ := d.recorded()
 			got := p.stored()
-			if len(all) < 250 || !maps.Equal(all, got) {
+			if len(all) != 50 || !maps.Equal(all, got) {
 				t.Fatalf("%d readings recorded, %d stored: not the same", len(all), len(got))
 			}
 		})
