@@ -48,7 +48,7 @@ static int random_bytes(void *ctx, uint8_t *out, size_t n) {
 }
 
 static const struct weir_net net = {NULL, net_connect, net_peek, net_take, net_write, NULL, net_close, 0};
-static const struct weir_clock clock_port = {NULL, uptime, NULL};
+static const struct weir_clock clock_port = {.uptime_us = uptime};
 static const struct weir_random random_port = {NULL, random_bytes};
 
 static void turn(struct weir *w, unsigned times) {
