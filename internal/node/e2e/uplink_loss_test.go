@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
 // stat reads a number of what a device prints at its end.
@@ -90,4 +92,64 @@ func TestTheUplinkIsOpenInItsWindowsOnly(t *testing.T) {
 	if hellos, connects := stat(t, out, "hellos"), stat(t, out, "connects"); connects < 6 || connects > 8 {
 		t.Errorf("%d connections and %d hellos in six periods", connects, hellos)
 	}
+}
+
+// TestWhatRotationOverwroteIsDeclaredAndCounted: a card with room for two segments
+// goes round while there is no link. The gateway gets what is left, and counts the
+// rest as lost.
+func TestWhatRotationOverwroteIsDeclaredAndCounted(t *testing.T) {
+	if !testkit.Soak() {
+		t.Skip("SKIPPED: it takes half a minute; WEIR_SOAK=1 runs it")
+	}
+	p := newPlace(t, map[string]string{"env.yaml": deviceSchema})
+	p.write("weir.yaml", uplinkConfig)
+	n := p.serve("--config", "weir.yaml")
+	d := newRecorder(t, p.dir, n.broker)
+	d.card = filepath.Join(p.dir, "small.img")
+	p.must("card", "format", d.card, "--size", "64M", "--budget", "8M")
+	d.runs = 1 // it is formatted
+	d.unlinked("--virtual", "2600", "--sense", "10", "--flush", "1000")
+	d.base += 3_600_000_000
+	d.run("--virtual", "600", "--sense", "60000")
+	all, _ := d.recorded()
+	got := p.stored()
+	missing := len(all) - len(got)
+	if missing == 0 || len(got) < len(all)/20 {
+		t.Fatalf("of %d readings %d are stored: the test says nothing", len(all), len(got))
+	}
+	t.Logf("%d readings, %d stored, %d overwritten", len(all), len(got), missing)
+	oldest := ""
+	for ts := range got {
+		if oldest == "" || ts < oldest {
+			oldest = ts
+		}
+	}
+	for ts, value := range all {
+		if ts > oldest && got[ts] != value {
+			t.Fatalf("the reading of %s is newer than the oldest that is stored, and is %q", ts, got[ts])
+		}
+	}
+	n.metric(`weir_uplink_lag_records{device="d1"} 0`)
+	// Records that name plans, a few for each segment, were overwritten like readings.
+	const others = 16
+	lost := n.value(`weir_uplink_lost_total{device="d1"}`)
+	if lost < missing || lost > missing+others {
+		t.Errorf("%d readings are missing, and %d records are counted as lost", missing, lost)
+	}
+}
+
+// value reads a metric.
+func (r *running) value(name string) int {
+	r.p.t.Helper()
+	_, body := r.get("/metrics")
+	_, rest, ok := strings.Cut("\n"+body, "\n"+name+" ")
+	if !ok {
+		r.p.t.Fatalf("there is no metric %s", name)
+	}
+	text, _, _ := strings.Cut(rest, "\n")
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		r.p.t.Fatal(err)
+	}
+	return int(v)
 }

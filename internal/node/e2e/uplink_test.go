@@ -144,11 +144,12 @@ func (r *recorder) recorded() (all map[string]string, durable map[string]bool) {
 			all[ts] = between(f[4], `"temperature":`, ",")
 			epochs[f[1]] = append(epochs[f[1]], made{n, ts})
 		case f[0] == "D" && len(f) == 3:
-			for _, m := range epochs[f[1]] {
-				if m.sequence <= n {
-					durable[m.ts] = true
-				}
+			waiting := epochs[f[1]] // ascending
+			for len(waiting) > 0 && waiting[0].sequence <= n {
+				durable[waiting[0].ts] = true
+				waiting = waiting[1:]
 			}
+			epochs[f[1]] = waiting
 		}
 	}
 	return all, durable
