@@ -92,6 +92,11 @@ func TestInstructionBudget(t *testing.T) {
 	if each > limit {
 		t.Errorf("%d instructions a message, more than %d", each, limit)
 	}
+	stack := board.Ask("s", "stats:")
+	t.Logf("the deepest use of the stack so far: %d of %d bytes", stack["stack_used"], stack["stack"])
+	if stack["stack_used"] == 0 || stack["stack"]-stack["stack_used"] < 256 {
+		t.Errorf("the stack has no 256 bytes left: %v", stack)
+	}
 }
 
 // TestIdleBudget counts what an idle second takes: three turns of SysTick, the
