@@ -260,9 +260,11 @@ func TestARecorderGoesOnAfterPowerCuts(t *testing.T) {
 		board.Kill()
 	}
 	board := testkit.StartBoard(t, options)
+	// A few more messages show that this start has mounted the card and goes on.
 	p.mu.Lock()
-	all := p.last
+	all := p.last + 20
 	p.mu.Unlock()
+	p.send(all)
 	p.await(all)
 	board.Send("q")
 	if code := board.Exit(); code != 0 {

@@ -154,7 +154,7 @@ void recorder_begin(const struct weir_block *block, const struct weir_net *net, 
   }
   console_text("weir: started,");
   console_field("cause", (uint32_t)board_reset_cause());
-  console_field("blamed", board_retained.blamed);
+  console_field("blamed", recorder.cause_part);
   console_line();
 }
 
