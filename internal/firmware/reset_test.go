@@ -39,3 +39,15 @@ func TestAHangEndsInAResetWithItsCause(t *testing.T) {
 		})
 	}
 }
+
+// TestABoardIsQuietAtOnce asks for quiet before the first poll, when the storage
+// has not begun.
+func TestABoardIsQuietAtOnce(t *testing.T) {
+	p := newPeer(t)
+	card, _ := formatted(t)
+	board := testkit.StartBoard(t, testkit.BoardOptions{Image: "weir-lm3s6965.elf", Card: card, Broker: p.port(), Exact: true, Args: []string{"device=quiet"}})
+	board.Send("q")
+	if code := board.Exit(); code != 0 || board.Count("weir: started,") != 1 {
+		t.Errorf("exit code %d:\n%s", code, board.Output())
+	}
+}

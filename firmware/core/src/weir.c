@@ -126,7 +126,7 @@ static enum weir_step quiesce_step(struct weir *w) {
 }
 
 int weir_quiesce(struct weir *w) {
-  if (w->phase == PHASE_RUNNING || w->phase == PHASE_EPOCH) {
+  if (w->phase == PHASE_RUNNING) { /* before the epoch is drawn the storage has not begun: the next poll sees to that */
     w->phase = PHASE_QUIESCING;
     w->quiesce_until = w->ports.clock->uptime_us(w->ports.clock->ctx) + (uint64_t)CARD_COMES_S * SECOND;
   }
