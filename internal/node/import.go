@@ -61,6 +61,12 @@ const (
 
 // ImportMark implements control.Transfer.
 func (n *Node) ImportMark(ctx context.Context, key string) (uint64, bool, error) {
+	n.importing.Lock() // a part that is being stored counts
+	defer n.importing.Unlock()
+	return n.importMark(ctx, key)
+}
+
+func (n *Node) importMark(ctx context.Context, key string) (uint64, bool, error) {
 	_, entries, err := n.store.OpenSession(ctx, importPrefix+key)
 	if err != nil || len(entries) == 0 {
 		return 0, false, err
@@ -69,7 +75,20 @@ func (n *Node) ImportMark(ctx context.Context, key string) (uint64, bool, error)
 }
 
 // ImportBatches implements control.Transfer.
-func (n *Node) ImportBatches(ctx context.Context, key string, mark uint64, batches []*transfer.Batch) (*control.Imported, error) {
+func (n *Node) ImportBatches(ctx context.Context, key string, from, mark uint64, batches []*transfer.Batch) (*control.Imported, error) {
+	// Whoever asked may be gone while the rows become durable, and ask again: the
+	// part is stored to its end before the next one is looked at.
+	ctx = context.WithoutCancel(ctx)
+	n.importing.Lock()
+	defer n.importing.Unlock()
+	at, _, err := n.importMark(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if at != from {
+		return nil, telemetry.Errorf(telemetry.CodeConflict, "import", "another run of the same import went on meanwhile").
+			WithHint("start it again when the other has ended: it goes on from there")
+	}
 	session, _, err := n.store.OpenSession(ctx, importPrefix+key)
 	if err != nil {
 		return nil, err
@@ -200,42 +219,65 @@ func (im *importer) refuse(line int64, err error) {
 	im.out.Refused = append(im.out.Refused, control.Refused{Line: line, Why: err.Error()})
 }
 
-// store makes the parts durable with the mark. Where the store refuses, it halves
-// them until the culprits are alone; the mark goes with the last.
+// store makes the parts durable with the mark, in one transaction: rows without
+// their mark would be stored again after a kill. What the store refuses is found
+// before, and listed.
 func (im *importer) store(ctx context.Context, parts []*importPart, mark []telemetry.LedgerOp) error {
-	sections := make([]*telemetry.Section, 0, len(parts))
+	err := im.n.pipeline.Load(ctx, sectionsOf(parts), mark)
+	if telemetry.CodeOf(err) == telemetry.CodeRefused {
+		if parts, err = im.taken(ctx, parts, nil); err != nil {
+			return err
+		}
+		err = im.n.pipeline.Load(ctx, sectionsOf(parts), mark)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		d := len(p.section.Duplicates)
+		im.out.Stored += p.section.Rows() - d
+		im.out.Duplicate += d
+	}
+	return nil
+}
+
+func sectionsOf(parts []*importPart) []*telemetry.Section {
+	out := make([]*telemetry.Section, 0, len(parts))
+	for _, p := range parts {
+		out = append(out, p.section)
+	}
+	return out
+}
+
+// taken appends what the store takes of the parts. It halves them until those
+// that are refused are alone.
+func (im *importer) taken(ctx context.Context, parts, good []*importPart) ([]*importPart, error) {
 	rows := 0
 	for _, p := range parts {
-		sections = append(sections, p.section)
 		rows += p.section.Rows()
 	}
-	if rows == 0 && mark == nil {
-		return nil
+	if rows == 0 {
+		return good, nil
 	}
-	err := im.n.pipeline.Load(ctx, sections, mark)
+	err := im.n.pipeline.Try(ctx, sectionsOf(parts))
 	switch {
 	case err == nil:
-		for _, p := range parts {
-			d := len(p.section.Duplicates)
-			im.out.Stored += p.section.Rows() - d
-			im.out.Duplicate += d
-		}
-		return nil
-	case telemetry.CodeOf(err) != telemetry.CodeRefused || rows == 0:
-		return err
+		return append(good, parts...), nil
+	case telemetry.CodeOf(err) != telemetry.CodeRefused:
+		return nil, err
 	case rows == 1:
 		for _, p := range parts {
 			if len(p.lines) > 0 {
 				im.refuse(p.lines[0], err)
 			}
 		}
-		return im.store(ctx, nil, mark)
+		return good, nil
 	}
 	first, second := halve(parts, rows/2)
-	if err := im.store(ctx, first, nil); err != nil {
-		return err
+	if good, err = im.taken(ctx, first, good); err != nil {
+		return nil, err
 	}
-	return im.store(ctx, second, mark)
+	return im.taken(ctx, second, good)
 }
 
 // halve cuts the parts behind a count of rows.

@@ -62,6 +62,8 @@ type Node struct {
 	following sync.Mutex
 	policies  map[string]store.Policy // by table; guarded by following
 
+	importing sync.Mutex // held while a part of an import is stored
+
 	// The ways in are all made before the first of them serves, and read only
 	// after that.
 	broker    *broker.Broker

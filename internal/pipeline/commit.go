@@ -311,6 +311,10 @@ func (l *loop) stage(c *commit) error {
 	if err != nil {
 		return err
 	}
+	if c.load != nil && c.load.trial {
+		staged.Abort()
+		return nil
+	}
 	c.staged = staged
 	l.p.commits.staged(l.p.now().Sub(start))
 	return nil

@@ -9,16 +9,26 @@ import (
 // loadJob is one commit of readings that are columns already.
 type loadJob struct {
 	commit telemetry.Commit
+	trial  bool // it is staged and given up
 	err    error
 	done   chan struct{}
 }
 
 // Load stores readings that need no schema, as an import has them, with ledger
 // operations in the same step, and fills Section.Duplicates. It returns when they
-// are durable. A refusal is returned: the caller halves what it gave. The memory
-// belongs to the pipeline until Load returns nil or a refusal.
+// are durable. A refusal is returned: the caller finds what is refused with Try.
+// The memory belongs to the pipeline until Load returns nil or a refusal.
 func (p *Pipeline) Load(ctx context.Context, sections []*telemetry.Section, ledger []telemetry.LedgerOp) error {
-	j := &loadJob{done: make(chan struct{})}
+	return p.load(ctx, &loadJob{}, sections, ledger)
+}
+
+// Try says whether the store would take the sections. Nothing becomes durable.
+func (p *Pipeline) Try(ctx context.Context, sections []*telemetry.Section) error {
+	return p.load(ctx, &loadJob{trial: true}, sections, nil)
+}
+
+func (p *Pipeline) load(ctx context.Context, j *loadJob, sections []*telemetry.Section, ledger []telemetry.LedgerOp) error {
+	j.done = make(chan struct{})
 	j.commit.Batches = []*telemetry.Batch{{Tenant: p.cfg.Tenant, Sections: sections}}
 	j.commit.Ledger = ledger
 	select {
@@ -56,7 +66,11 @@ func (j *loadJob) finish(err error) {
 // again stores a load alone, after its commit or the one before it failed: then
 // it is known whether the store refuses it. The error is that of a hard end.
 func (s *surgery) again(j *loadJob) error {
-	err := s.store(&s.c.whole)
+	store := s.store
+	if j.trial {
+		store = s.try
+	}
+	err := store(&s.c.whole)
 	if isHard(err) {
 		return err
 	}

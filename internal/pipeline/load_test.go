@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,32 @@ func TestLoad(t *testing.T) {
 				t.Error(err)
 			}
 			if n := len(st.readings(t, "env")); n != 3 {
+				t.Errorf("%d readings", n)
+			}
+		})
+	})
+	t.Run("TriesWithoutStoring", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			st := newTap()
+			st.stage = func(c *telemetry.Commit) error {
+				for _, s := range c.Batches[0].Sections {
+					if slices.Contains(s.Time, 13e6) {
+						return telemetry.Errorf(telemetry.CodeRefused, "stage", "13")
+					}
+				}
+				return nil
+			}
+			r := start(t, st, Config{}, envDoc)
+			if err := r.Try(t.Context(), []*telemetry.Section{loaded(r, 1, 2)}); err != nil {
+				t.Error(err)
+			}
+			if err := r.Try(t.Context(), []*telemetry.Section{loaded(r, 12, 13)}); telemetry.CodeOf(err) != telemetry.CodeRefused {
+				t.Errorf("a refusal comes back as %v", err)
+			}
+			if err := r.Load(t.Context(), []*telemetry.Section{loaded(r, 1)}, nil); err != nil {
+				t.Error(err)
+			}
+			if n := len(st.readings(t, "env")); n != 1 {
 				t.Errorf("%d readings", n)
 			}
 		})

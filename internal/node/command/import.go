@@ -230,11 +230,7 @@ func (r *importRun) file(ctx context.Context, path, format, table string) error 
 	open := map[string]func(path, table string, tables *transfer.Tables) (transfer.Reader, error){
 		transfer.CSV: transfer.OpenCSV, transfer.NDJSON: transfer.OpenNDJSON, transfer.Parquet: transfer.OpenParquet,
 	}[format]
-	reader, err := open(path, table, r.tables)
-	if err != nil {
-		return err
-	}
-	return errors.Join(r.rows(ctx, path, key, reader), reader.Close())
+	return r.read(ctx, path, key, func() (transfer.Reader, error) { return open(path, table, r.tables) })
 }
 
 // definitionsOf reads the table versions that stand beside a file, nil where
@@ -277,39 +273,61 @@ func fileKey(path string, more ...string) (string, error) {
 // finished is the mark of an import that came to its end.
 const finished = ^uint64(0)
 
+// errMoved ends a run that found the import further on before it stored anything:
+// the last request of a run that was killed was still on its way.
+var errMoved = errors.New("the import went on meanwhile")
+
+// read stores what the readers that open makes give.
+func (r *importRun) read(ctx context.Context, path, key string, open func() (transfer.Reader, error)) error {
+	for tries := 1; ; tries++ {
+		reader, err := open()
+		if err != nil {
+			return err
+		}
+		err = errors.Join(r.rows(ctx, path, key, reader), reader.Close())
+		if !errors.Is(err, errMoved) || tries == 3 {
+			return err
+		}
+	}
+}
+
 // rows stores what a reader gives, from where an earlier run of the same import
 // ended.
 func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.Reader) error {
-	mark, known, err := r.node.ImportMark(ctx, key)
+	at, known, err := r.node.ImportMark(ctx, key)
 	switch {
 	case err != nil:
 		return err
 	case known && r.o.Again:
-	case known && mark == finished:
+	case known && at == finished:
 		return r.say("%s was imported before; --again imports it once more", path)
 	case known:
 		if err := r.say("%s: going on where an earlier import ended", path); err != nil {
 			return err
 		}
-		if err := reader.Skip(mark); err != nil {
+		if err := reader.Skip(at); err != nil {
 			return err
 		}
 	}
 	bar := newProgress(r.e.Err, filepath.Base(path))
 	defer bar.end()
-	for {
+	for first := true; ; first = false {
 		g, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			_, err = r.node.ImportBatches(ctx, key, finished, nil)
+		end := errors.Is(err, io.EOF)
+		switch {
+		case end:
+			g = &transfer.Group{Mark: finished}
+		case err != nil:
 			return err
 		}
-		if err != nil {
+		done, err := r.node.ImportBatches(ctx, key, at, g.Mark, g.Batches)
+		if first && telemetry.CodeOf(err) == telemetry.CodeConflict {
+			return fmt.Errorf("%w: %w", errMoved, err)
+		}
+		if err != nil || end {
 			return err
 		}
-		done, err := r.node.ImportBatches(ctx, key, g.Mark, g.Batches)
-		if err != nil {
-			return err
-		}
+		at = g.Mark
 		r.stored += done.Stored
 		r.dups += done.Duplicate
 		for _, f := range g.Faults {
@@ -318,8 +336,8 @@ func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.
 		for _, f := range done.Refused {
 			r.reject(transfer.Fault{File: path, Line: f.Line, Why: f.Why})
 		}
-		at, total := reader.Progress()
-		bar.show(at, total, fmt.Sprintf("%d readings", r.stored+r.dups))
+		read, total := reader.Progress()
+		bar.show(read, total, fmt.Sprintf("%d readings", r.stored+r.dups))
 	}
 }
 

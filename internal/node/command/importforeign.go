@@ -52,11 +52,7 @@ func importForeign(ctx context.Context, e *Env, o ImportOptions, open func(progr
 		if err := run.bind(ctx, src.Tables()); err != nil {
 			return err
 		}
-		reader, err := src.Open(run.tables)
-		if err != nil {
-			return err
-		}
-		return errors.Join(run.rows(ctx, filepath.Base(o.Paths[0]), key, reader), reader.Close())
+		return run.read(ctx, filepath.Base(o.Paths[0]), key, func() (transfer.Reader, error) { return src.Open(run.tables) })
 	})
 	return errors.Join(err, src.Close())
 }

@@ -23,8 +23,10 @@ type Transfer interface {
 	// ImportMark returns the mark up to which an import is stored, false where
 	// nothing of it is.
 	ImportMark(ctx context.Context, key string) (uint64, bool, error)
-	// ImportBatches stores rows and the mark in one step.
-	ImportBatches(ctx context.Context, key string, mark uint64, batches []*transfer.Batch) (*Imported, error)
+	// ImportBatches stores rows and the mark in one step. Where the import is not
+	// at the mark from, nothing is stored and the error is CodeConflict: another run
+	// of it went on meanwhile.
+	ImportBatches(ctx context.Context, key string, from, mark uint64, batches []*transfer.Batch) (*Imported, error)
 	Accept(ctx context.Context, file string, document []byte, breaking bool) (*Accepted, error)
 }
 
@@ -78,9 +80,11 @@ func handleTransfer(mux *http.ServeMux, b Transfer) {
 }
 
 func importRequest(ctx context.Context, w http.ResponseWriter, r *http.Request, b Transfer) (*Imported, error) {
-	var mark uint64
-	if _, err := fmt.Sscan(r.URL.Query().Get("mark"), &mark); err != nil {
-		return nil, telemetry.Errorf(telemetry.CodeInvalid, "read the request", "the mark: %v", err)
+	var from, mark uint64
+	for name, v := range map[string]*uint64{"from": &from, "mark": &mark} {
+		if _, err := fmt.Sscan(r.URL.Query().Get(name), v); err != nil {
+			return nil, telemetry.Errorf(telemetry.CodeInvalid, "read the request", "the number %q: %v", name, err)
+		}
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxImport))
 	if err != nil {
@@ -94,7 +98,7 @@ func importRequest(ctx context.Context, w http.ResponseWriter, r *http.Request, 
 		}
 		batches = append(batches, batch)
 	}
-	return b.ImportBatches(ctx, r.URL.Query().Get("key"), mark, batches)
+	return b.ImportBatches(ctx, r.URL.Query().Get("key"), from, mark, batches)
 }
 
 var _ Transfer = (*Client)(nil)
@@ -124,12 +128,12 @@ func (c *Client) ImportMark(ctx context.Context, key string) (uint64, bool, erro
 }
 
 // ImportBatches implements Transfer.
-func (c *Client) ImportBatches(ctx context.Context, key string, mark uint64, batches []*transfer.Batch) (*Imported, error) {
+func (c *Client) ImportBatches(ctx context.Context, key string, from, mark uint64, batches []*transfer.Batch) (*Imported, error) {
 	var body []byte
 	for _, b := range batches {
 		body = transfer.AppendBatch(body, b)
 	}
-	path := fmt.Sprintf("/v1/import?key=%s&mark=%d", url.QueryEscape(key), mark)
+	path := fmt.Sprintf("/v1/import?key=%s&from=%d&mark=%d", url.QueryEscape(key), from, mark)
 	resp, err := c.post(ctx, path, "application/octet-stream", body)
 	if err != nil {
 		return nil, err
