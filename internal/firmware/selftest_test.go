@@ -25,7 +25,7 @@ func TestTheBoardsSelfTest(t *testing.T) {
 	if code := board.Exit(); code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, board.Output())
 	}
-	for _, part := range []string{"clock", "random", "card", "network"} {
+	for _, part := range []string{"checksum", "clock", "random", "card", "network"} {
 		if board.Count("selftest: "+part+" ok") != 1 {
 			t.Errorf("no verdict on %s:\n%s", part, board.Output())
 		}

@@ -43,15 +43,22 @@ static uint8_t transfer(uint8_t out) {
   return (uint8_t)SSI0_DR;
 }
 
+/* The answer to a FIFO's worth of bytes is there when the receive FIFO is full. */
+static void await_full(void) {
+  while (!(SSI0_SR & SSI_SR_RFF)) {
+  }
+}
+
 /* Reads n bytes, n a multiple of the FIFO's depth. */
 static void receive(uint8_t *p, uint32_t n) {
   for (uint8_t *end = p + n; p != end; p += SSI_FIFO) {
+#pragma GCC unroll 8
     for (int i = 0; i < SSI_FIFO; i++) {
       SSI0_DR = 0xFF;
     }
+    await_full();
+#pragma GCC unroll 8
     for (int i = 0; i < SSI_FIFO; i++) {
-      while (!(SSI0_SR & SSI_SR_RNE)) {
-      }
       p[i] = (uint8_t)SSI0_DR;
     }
   }
@@ -59,18 +66,19 @@ static void receive(uint8_t *p, uint32_t n) {
 
 /* Sends n bytes, as many at a time as the FIFO holds. */
 static void send(const uint8_t *p, uint32_t n) {
-  while (n) {
-    const uint32_t part = n < SSI_FIFO ? n : SSI_FIFO;
-    for (uint32_t i = 0; i < part; i++) {
+  for (; n >= SSI_FIFO; n -= SSI_FIFO, p += SSI_FIFO) {
+#pragma GCC unroll 8
+    for (int i = 0; i < SSI_FIFO; i++) {
       SSI0_DR = p[i];
     }
-    for (uint32_t i = 0; i < part; i++) {
-      while (!(SSI0_SR & SSI_SR_RNE)) {
-      }
+    await_full();
+#pragma GCC unroll 8
+    for (int i = 0; i < SSI_FIFO; i++) {
       (void)SSI0_DR;
     }
-    p += part;
-    n -= part;
+  }
+  for (; n; n--) {
+    (void)transfer(*p++);
   }
 }
 

@@ -34,7 +34,6 @@
 #define LWIP_STATS 0
 #define LWIP_NOASSERT 1
 #define LWIP_CHECKSUM_ON_COPY 1
-#define LWIP_CHKSUM_ALGORITHM 3 /* 32 bits at a time */
 #define ETH_PAD_SIZE 2 /* in front of a frame, so that the IP header is aligned */
 
 #define MEM_ALIGNMENT 4
@@ -44,11 +43,12 @@
 #define MEMP_NUM_TCP_PCB 2 /* one alive, one of the connection before it in TIME_WAIT */
 #define MEMP_NUM_TCP_PCB_LISTEN 1
 #define MEMP_NUM_TCP_SEG 8
-#define PBUF_POOL_BUFSIZE 256
-#define PBUF_POOL_SIZE 10
+#define PBUF_POOL_SIZE 0 /* received frames lie in frames.c */
+#define LWIP_SUPPORT_CUSTOM_PBUF 1
 
 /* The window bounds what the broker can have in flight towards us: bytes are
- * acknowledged to lwIP only after the core took them, so it must fit the pool. */
+ * acknowledged to lwIP only after the core took them, so it must fit the ring of
+ * frames.c. */
 #define TCP_MSS 536
 #define TCP_WND (3 * TCP_MSS)
 #define TCP_SND_BUF (2 * TCP_MSS)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "board.h"
+#include "frames.h"
 #include "lwip/dhcp.h"
 #include "lwip/dns.h"
 #include "lwip/etharp.h"
@@ -29,9 +30,20 @@ static struct {
   uint64_t give_up;
   ip_addr_t address;
   uint32_t naming; /* counts look-ups, so that a late answer to an old one is told */
+  u16_t taken;     /* bytes that the core took and TCP has not been told of */
+  bool owes;       /* an acknowledgement was put off until it is told */
 } link;
 
-u32_t sys_now(void) { return (u32_t)(clock_uptime_us(NULL) / 1000u); }
+/* lwIP's milliseconds. They go on from those of the last call, for a division of 64 bits takes a hundred instructions. */
+u32_t sys_now(void) {
+  static uint64_t at; /* the uptime of `ms` */
+  static u32_t ms;
+  const uint64_t since = clock_uptime_us(NULL) - at;
+  const u32_t more = since >> 32 ? (u32_t)(since / 1000u) : (u32_t)since / 1000u;
+  ms += more;
+  at += (uint64_t)more * 1000u;
+  return ms;
+}
 
 /* ------------------------------------------------------ Ethernet controller */
 
@@ -84,71 +96,35 @@ static err_t transmit(struct netif *netif, struct pbuf *frame) {
 
 static uint32_t frames_dropped;
 
-static void read_words(uint32_t *to, uint32_t n) {
-  for (; n >= 8; n -= 8, to += 8) {
-    to[0] = MAC_DATA;
-    to[1] = MAC_DATA;
-    to[2] = MAC_DATA;
-    to[3] = MAC_DATA;
-    to[4] = MAC_DATA;
-    to[5] = MAC_DATA;
-    to[6] = MAC_DATA;
-    to[7] = MAC_DATA;
-  }
-  for (; n; n--) {
-    *to++ = MAC_DATA;
-  }
-}
-
+/* A frame from the FIFO. Its first word lies where lwIP's two bytes of padding and the first two of the frame do, so
+ * that the IP header, and all behind it, is aligned. */
 static struct pbuf *take_frame(void) {
-  uint32_t word = MAC_DATA;
-  const uint32_t fifo = word & 0xFFFFu; /* with the length and the checksum */
+  const uint32_t first = MAC_DATA, fifo = first & 0xFFFFu; /* with the length and the checksum */
   const uint32_t length = fifo >= 6 ? fifo - 6 : 0;
-  uint32_t words = (fifo + 3) / 4;
-  /* Two bytes in front make the IP header, and all behind it, aligned. */
-  struct pbuf *frame = pbuf_alloc(PBUF_RAW, (u16_t)(length + ETH_PAD_SIZE), PBUF_POOL);
-  if (!frame) {
+  uint32_t words = (fifo + 3) / 4 - 1, kept = (length + ETH_PAD_SIZE + 3) / 4 - 1;
+  struct pbuf *frame = length ? frames_alloc(length + ETH_PAD_SIZE) : NULL;
+  if (frame) {
+    uint32_t *to = frame->payload;
+    *to++ = first;
+    words -= kept;
+    for (; kept >= 8; kept -= 8, to += 8) {
+      to[0] = MAC_DATA;
+      to[1] = MAC_DATA;
+      to[2] = MAC_DATA;
+      to[3] = MAC_DATA;
+      to[4] = MAC_DATA;
+      to[5] = MAC_DATA;
+      to[6] = MAC_DATA;
+      to[7] = MAC_DATA;
+    }
+    for (; kept; kept--) {
+      *to++ = MAC_DATA;
+    }
+  } else {
     frames_dropped++;
-    while (--words) {
-      (void)MAC_DATA;
-    }
-    return NULL;
   }
-  uint32_t left = length, have = 2;
-  word >>= 16;
-  words--;
-  for (struct pbuf *p = frame; p; p = p->next) {
-    uint8_t *b = p->payload, *end = b + p->len;
-    if (p == frame) {
-      b += ETH_PAD_SIZE;
-    }
-    while (b < end && left) {
-      if (have == 0) {
-        word = MAC_DATA;
-        words--;
-        have = 4;
-        if (end - b >= 4 && left >= 4) {
-          memcpy(b, &word, 4);
-          b += 4;
-          left -= 4;
-          have = 0;
-          const uint32_t run = (end - b < (int32_t)left ? (uint32_t)(end - b) : left) / 4u;
-          read_words((uint32_t *)(void *)b, run); /* aligned: the buffer and the padding see to that */
-          b += 4u * run;
-          left -= 4u * run;
-          words -= run;
-          continue;
-        }
-      }
-      *b++ = (uint8_t)word;
-      word >>= 8;
-      have--;
-      left--;
-    }
-  }
-  while (words) {
+  for (; words; words--) {
     (void)MAC_DATA;
-    words--;
   }
   return frame;
 }
@@ -183,7 +159,23 @@ void net_start(const uint8_t mac[6]) {
   dhcp_start(&interface);
 }
 
+/* Tells TCP what the core took. Segments that come together are acknowledged here by one that opens the window again,
+ * or that carries what the core sends, not by one each as they come. */
+static void settle(void) {
+  const u16_t taken = link.taken;
+  link.taken = 0;
+  if (link.pcb && taken) {
+    tcp_recved(link.pcb, taken);
+  }
+  if (link.pcb && link.owes && (link.pcb->flags & TF_ACK_DELAY)) { /* nothing went out that carried it */
+    tcp_set_flags(link.pcb, TF_ACK_NOW);
+    (void)tcp_output(link.pcb);
+  }
+  link.owes = false;
+}
+
 void net_poll(void) {
+  settle();
   /* A count bounds the loop: frames may come as fast as they are taken. */
   for (int i = 0; i < 8 && (MAC_NP & 0x3F); i++) {
     struct pbuf *frame = take_frame();
@@ -198,6 +190,9 @@ void net_poll(void) {
 }
 
 uint64_t net_deadline_us(uint64_t now_us) {
+  if (link.taken || link.owes) {
+    return now_us;
+  }
   const u32_t ms = sys_timeouts_sleeptime();
   return ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? UINT64_MAX : now_us + (uint64_t)ms * 1000u;
 }
@@ -209,14 +204,20 @@ static void forget(void) {
     pbuf_free(link.received);
     link.received = NULL;
   }
+  link.taken = 0;
+  link.owes = false;
   link.pcb = NULL;
 }
 
 static err_t on_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err) {
   (void)arg;
-  (void)pcb;
   (void)err;
   board_event = true;
+  if (pcb->flags & TF_ACK_NOW) {
+    tcp_clear_flags(pcb, TF_ACK_NOW);
+    tcp_set_flags(pcb, TF_ACK_DELAY);
+    link.owes = true;
+  }
   if (!p) {
     link.phase = PEER_CLOSED;
   } else if (!link.received) {
@@ -272,6 +273,7 @@ static void tcp_end(void *ctx) {
     tcp_recv(link.pcb, NULL);
     tcp_sent(link.pcb, NULL);
     tcp_err(link.pcb, NULL);
+    settle();
     if (link.phase != OPEN || tcp_close(link.pcb) != ERR_OK) {
       tcp_abort(link.pcb);
     }
@@ -352,9 +354,7 @@ static void tcp_take(void *ctx, size_t n) {
   }
   measure_enter(MEASURE_NETWORK);
   link.received = pbuf_free_header(link.received, (u16_t)n);
-  if (link.pcb) {
-    tcp_recved(link.pcb, (u16_t)n);
-  }
+  link.taken = (u16_t)(link.taken + n); /* the window bounds it */
   measure_leave();
 }
 
@@ -377,6 +377,7 @@ static void tcp_flush(void *ctx) {
   (void)ctx;
   if (link.pcb) {
     measure_enter(MEASURE_NETWORK);
+    settle();
     (void)tcp_output(link.pcb);
     measure_leave();
   }

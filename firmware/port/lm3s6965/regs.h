@@ -38,7 +38,8 @@
 #define SSI0_DR REG(0x40008008u)
 #define SSI0_SR REG(0x4000800Cu)
 #define SSI0_CPSR REG(0x40008010u)
-#define SSI_SR_RNE 0x4u
+#define SSI_SR_RNE 0x4u /* receive FIFO not empty */
+#define SSI_SR_RFF 0x8u /* receive FIFO full */
 enum { SSI_FIFO = 8 };
 
 /* UART0, a PL011 */

@@ -3,6 +3,7 @@
  * broker, the verdict on the serial line, and as the emulator's exit code.
  */
 #include "../../selftest/selftest.h"
+#include "arch/cc.h"
 #include "board.h"
 
 static void report(const char *test, const char *failure) {
@@ -11,6 +12,29 @@ static void report(const char *test, const char *failure) {
   console_text(failure ? " FAILED: " : " ok");
   console_text(failure ? failure : "");
   console_line();
+}
+
+/* The checksum routine against the definition (RFC 1071), from every alignment and of every short length. */
+static const char *checksum(void) {
+  static uint8_t bytes[108];
+  for (uint32_t i = 0; i < sizeof bytes; i++) {
+    bytes[i] = (uint8_t)(i % 3u ? 255u - i : i * 89u);
+  }
+  for (uint32_t at = 0; at < 4; at++) {
+    for (uint32_t n = 0; n + at <= sizeof bytes; n++) {
+      uint32_t sum = 0;
+      for (uint32_t i = 0; i < n; i++) {
+        sum += (uint32_t)bytes[at + i] << (i % 2u ? 8 : 0);
+      }
+      while (sum >> 16) {
+        sum = (sum & 0xFFFFu) + (sum >> 16);
+      }
+      if (board_chksum(bytes + at, (int)n) != sum) {
+        return "not the sum that it is";
+      }
+    }
+  }
+  return NULL;
 }
 
 static void idle(void) {
@@ -37,9 +61,11 @@ int main(void) {
   console_field("cause", (uint32_t)board_reset_cause());
   console_line();
   watchdog_start(8000);
+  const char *wrong = checksum();
+  report("checksum", wrong);
   card_start();
   net_start(mac);
-  const int failed = weir_selftest_run(&test, sectors);
+  const int failed = weir_selftest_run(&test, sectors) + (wrong ? 1 : 0);
   console_text(failed ? "selftest: FAILED\n" : "selftest: passed\n");
   semihost_exit(failed);
 }
