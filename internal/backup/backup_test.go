@@ -81,7 +81,7 @@ func restored(t *testing.T, dir, id string) map[string]string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "new")
 	target := Target{Data: filepath.Join(to, "data"), Schemas: filepath.Join(to, "schemas"), Config: filepath.Join(to, "config")}
-	if _, err := Restore(t.Context(), dir, id, target, nil); err != nil {
+	if _, err := Restore(t.Context(), dir, id, target, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	return tree(t, to)
@@ -253,7 +253,7 @@ func TestDamageIsFoundAndNotRestored(t *testing.T) {
 				t.Errorf("%v %v", damage, err)
 			}
 			to := t.TempDir()
-			_, err = Restore(t.Context(), dir, "", Target{Data: filepath.Join(to, "d"), Schemas: filepath.Join(to, "s"), Config: filepath.Join(to, "c")}, nil)
+			_, err = Restore(t.Context(), dir, "", Target{Data: filepath.Join(to, "d"), Schemas: filepath.Join(to, "s"), Config: filepath.Join(to, "c")}, nil, nil)
 			if telemetry.CodeOf(err) != telemetry.CodeDamaged || !strings.Contains(err.Error(), "1.seg") {
 				t.Errorf("restore: %v", err)
 			}
@@ -279,7 +279,7 @@ func TestARestoreWritesOnlyToNewPlaces(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(to, taken, "mine"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Restore(t.Context(), dir, "", Target{Data: filepath.Join(to, "d"), Schemas: filepath.Join(to, "s"), Config: filepath.Join(to, "c")}, nil)
+		_, err := Restore(t.Context(), dir, "", Target{Data: filepath.Join(to, "d"), Schemas: filepath.Join(to, "s"), Config: filepath.Join(to, "c")}, nil, nil)
 		if telemetry.CodeOf(err) != telemetry.CodeConflict || !strings.Contains(err.Error(), "mine") {
 			t.Errorf("%s: %v", taken, err)
 		}
@@ -300,8 +300,8 @@ func TestAFileIsNoDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, written := snapshot(t.Context(), file, w.source(), Options{})
-	_, restored := Restore(t.Context(), dir, "", Target{Data: file, Schemas: file + "-s", Config: file + "-c"}, nil)
-	_, from := Restore(t.Context(), file, "", Target{Data: file + "-d", Schemas: file + "-s", Config: file + "-c"}, nil)
+	_, restored := Restore(t.Context(), dir, "", Target{Data: file, Schemas: file + "-s", Config: file + "-c"}, nil, nil)
+	_, from := Restore(t.Context(), file, "", Target{Data: file + "-d", Schemas: file + "-s", Config: file + "-c"}, nil, nil)
 	for what, err := range map[string]error{"backup": written, "restore to": restored, "restore from": from} {
 		if telemetry.CodeOf(err) != telemetry.CodeInvalid || !strings.Contains(err.Error(), "is a file, not a directory") {
 			t.Errorf("%s: %v", what, err)
@@ -322,7 +322,7 @@ func TestWhatLeadsOutOfItsPlaceIsRefused(t *testing.T) {
 		r, err := snapshot(t.Context(), dir, src, Options{})
 		if err == nil {
 			to := t.TempDir()
-			_, err = Restore(t.Context(), dir, r.Manifest.ID, Target{Data: filepath.Join(to, "d"), Schemas: filepath.Join(to, "s"), Config: filepath.Join(to, "c")}, nil)
+			_, err = Restore(t.Context(), dir, r.Manifest.ID, Target{Data: filepath.Join(to, "d"), Schemas: filepath.Join(to, "s"), Config: filepath.Join(to, "c")}, nil, nil)
 		}
 		if err == nil {
 			t.Errorf("%q was restored", path)

@@ -127,7 +127,7 @@ func TestABackupSurvivesAPowerCutAtAnyPoint(t *testing.T) {
 func holds(t *testing.T, dir, id string, files map[string]string) string {
 	to := filepath.Join(t.TempDir(), "new")
 	target := Target{Data: filepath.Join(to, "data"), Schemas: filepath.Join(to, "schemas"), Config: filepath.Join(to, "config")}
-	if _, err := Restore(t.Context(), dir, id, target, nil); err != nil {
+	if _, err := Restore(t.Context(), dir, id, target, nil, nil); err != nil {
 		return err.Error()
 	}
 	if got := tree(t, to); !maps.Equal(got, files) {

@@ -51,8 +51,9 @@ func Interrupted(dataDir string) bool {
 // Restore writes a snapshot, the newest for "", to its places. The data directory
 // must be empty or missing, or one that the same restore did not finish. Every
 // file is checked on the way; Restore returns nil only when all are whole and
-// durable.
-func Restore(ctx context.Context, dir, snapshot string, t Target, progress func(done, total int64)) (*Manifest, error) {
+// durable. finish, which may be nil, is called when the files are there and before
+// the directory counts as restored: what it does is repeated by a run that goes on.
+func Restore(ctx context.Context, dir, snapshot string, t Target, finish func(*Manifest) error, progress func(done, total int64)) (*Manifest, error) {
 	if err := checkMark(dir); err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func Restore(ctx context.Context, dir, snapshot string, t Target, progress func(
 		return nil, err
 	}
 	if err := begin(t, m); err != nil {
-		return nil, err
+		return nil, goesOn(err)
 	}
 	r := &restorer{ctx: ctx, dir: dir, progress: progress, total: m.Bytes(), dirs: map[string]bool{t.Data: true}}
 	for i := range m.Files {
@@ -75,18 +76,32 @@ func Restore(ctx context.Context, dir, snapshot string, t Target, progress func(
 			return nil, err
 		}
 		if err := r.file(&m.Files[i], to); err != nil {
-			return nil, err
+			return nil, goesOn(err)
+		}
+	}
+	if finish != nil {
+		if err := finish(m); err != nil {
+			return nil, goesOn(err)
 		}
 	}
 	for d := range r.dirs {
 		if err := syncDir(d); err != nil {
-			return nil, err
+			return nil, goesOn(err)
 		}
 	}
 	if err := os.Remove(filepath.Join(t.Data, RestoreMark)); err != nil {
 		return nil, unavailable("restore", err)
 	}
 	return m, syncDir(t.Data)
+}
+
+// goesOn says of an error of the file system that nothing is lost by it.
+func goesOn(err error) error {
+	var te *telemetry.Error
+	if errors.As(err, &te) && te.Code == telemetry.CodeUnavailable && te.Hint == "" {
+		return te.WithHint("make room, or mend what the message names, and run the same command again: it goes on where it ended")
+	}
+	return err
 }
 
 func choose(dir, snapshot string) (*Manifest, error) {

@@ -36,22 +36,24 @@ func Restore(ctx context.Context, e *Env, o RestoreOptions) error {
 	bar := newProgress(e.Err, "restore")
 	defer bar.end()
 	t := backup.Target{Data: o.DataDir, Schemas: o.Schemas, Config: o.Config}
-	m, err := backup.Restore(ctx, o.Backup, o.Snapshot, t, func(at, total int64) {
+	var file string
+	var notes []string
+	finish := func(m *backup.Manifest) (err error) {
+		// Without documents the node would not start where it had some; without any,
+		// the directory is there all the same.
+		if err := os.MkdirAll(o.Schemas, 0o755); err != nil {
+			return telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
+		}
+		file, notes, err = mendConfig(m, o)
+		return err
+	}
+	m, err := backup.Restore(ctx, o.Backup, o.Snapshot, t, finish, func(at, total int64) {
 		bar.show(at, total, fmt.Sprintf("%s of %s", sizeText(at), sizeText(total)))
 	})
 	if err != nil {
 		return err
 	}
 	bar.end()
-	// Without documents the node would not start where it had some; without any,
-	// the directory is there all the same.
-	if err := os.MkdirAll(o.Schemas, 0o755); err != nil {
-		return telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
-	}
-	file, notes, err := mendConfig(m, o)
-	if err != nil {
-		return err
-	}
 	if err := e.printf("restored snapshot %s: %d files, %s, about %d readings; every file is whole\n", m.ID, len(m.Files), sizeText(m.Bytes()), m.Readings); err != nil {
 		return err
 	}
@@ -117,13 +119,33 @@ func mendConfig(m *backup.Manifest, o RestoreOptions) (file string, notes []stri
 	if bytes.Equal(mended, data) {
 		return file, notes, nil
 	}
-	if err := os.WriteFile(file+".original", data, 0o600); err != nil {
-		return "", nil, telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
-	}
-	if err := os.WriteFile(file, mended, 0o600); err != nil {
-		return "", nil, telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
+	for _, f := range []struct {
+		path string
+		data []byte
+	}{{file + ".original", data}, {file, mended}} {
+		if err := replaceFile(f.path, f.data); err != nil {
+			return "", nil, telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
+		}
 	}
 	return file, notes, nil
+}
+
+// replaceFile puts a file in its place in one step: what was there stays where the
+// disk is full.
+func replaceFile(path string, data []byte) error {
+	tmp := path + ".restoring"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp) // void in any case
+	}
+	return err
 }
 
 // setValue gives the key of a line another value, in block style or in flow style.

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -150,6 +151,16 @@ func TestAFullDiskStopsAStepAndHarmsNothing(t *testing.T) {
 			}
 			r.now = r.now.Add(2 * time.Hour)
 		}, merged},
+		{"shrinking", func(r *fullRig) {
+			for range 3 {
+				r.commit(3, 400)
+			}
+			r.segment(3, 400)
+			r.commit(2, 400) // what is written anew
+			if complete, err := r.s.truncateLog(); err != nil || !complete {
+				r.Fatal(complete, err)
+			}
+		}, shrunk},
 	}
 	for _, step := range steps {
 		t.Run(step.name, func(t *testing.T) {
@@ -169,6 +180,9 @@ func TestAFullDiskStopsAStepAndHarmsNothing(t *testing.T) {
 					}
 					if got := r.content(); !slices.Equal(got, want) {
 						t.Fatalf("with %d bytes of room, after %v: %d rows of %d are there", left, err, len(got), len(want))
+					}
+					if log := fileSize(r.s.catalogPath() + "-wal"); step.name == "shrinking" && log > 0 {
+						t.Errorf("with %d bytes of room it leaves a log of %d bytes", left, log)
 					}
 					if s := r.strays(); len(s) > 0 {
 						t.Errorf("with %d bytes of room it leaves %v", left, s)
@@ -205,6 +219,20 @@ func merged(r *fullRig) error {
 	merged, err := r.s.mergeOne(context.Background(), r.s.tenant(telemetry.DefaultTenant), true)
 	if err == nil && !merged {
 		err = errors.New("nothing was merged")
+	}
+	return err
+}
+
+// shrunk gives back the space of the frames that segments have replaced.
+func shrunk(r *fullRig) error {
+	err := r.s.shrink()
+	if err != nil {
+		return err
+	}
+	free := int64(0)
+	err = r.s.w.query("PRAGMA freelist_count", func(row []driver.Value) error { free = asInt(row[0]); return nil })
+	if left := fileSize(r.s.catalogPath()) + fileSize(r.s.catalogPath()+"-wal"); err == nil && (free > 0 || left > 400<<10) {
+		err = fmt.Errorf("%d bytes and %d free pages are left", left, free)
 	}
 	return err
 }

@@ -29,16 +29,22 @@ func (s *Store) quiet() bool {
 // What the catalog holds in use is little, because rows stand in segments: it is
 // written anew in one transaction, and the log is emptied.
 func (s *Store) shrink() error {
-	if err := s.deleteAllDoomed(); err != nil {
-		return err
+	err := s.deleteAllDoomed()
+	vacuumed := false
+	if err == nil {
+		vacuumed, err = s.vacuum()
 	}
-	vacuumed, err := s.vacuum()
 	if err != nil {
-		return fmt.Errorf("give back space of %s: %w", catalogFile, err)
+		// On a full disk the log now takes all the room that there was.
+		return errors.Join(fmt.Errorf("give back space of %s: %w", catalogFile, err), s.emptyLog())
 	}
 	if !vacuumed && fileSize(s.catalogPath()+"-wal") < shrinkLog {
 		return nil
 	}
+	return s.emptyLog()
+}
+
+func (s *Store) emptyLog() error {
 	s.ckMu.Lock()
 	defer s.ckMu.Unlock()
 	s.wmu.Lock()
