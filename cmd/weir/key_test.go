@@ -111,6 +111,43 @@ func TestTheLifeOfAMasterKeyInAFile(t *testing.T) {
 	k.says("", exitOK, "100", "query", "select count(*) from env")
 }
 
+func TestATextThatIsNoMasterKeyIsToldByItsLengthWithWhatToDo(t *testing.T) {
+	for encryption, hint := range map[string]string{
+		"{enabled: true, key_file: ./master.key}":      "hint: put the copy of the key back",
+		"{enabled: true, key_env: WEIR_TEST_MASTER}":   "hint: set it to the master key",
+		"{enabled: true, key_command: cat master.key}": "hint: encryption.key_command must print the master key alone",
+	} {
+		k := newKeyed(t, encryption)
+		t.Chdir(filepath.Dir(k.config))
+		const text = "c0ffee"
+		t.Setenv("WEIR_TEST_MASTER", text)
+		if err := os.WriteFile(k.file, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"its 6 characters are no key: that is 32 bytes, as 64 hexadecimal digits", hint} {
+			k.says("", exitUsage, want, "key", "rotate")
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(k.config), "data")); err == nil {
+			t.Error("a data directory was made")
+		}
+	}
+}
+
+// A key file may have mode 0400, which lets its owner replace it and not write to it.
+func TestAKeyFileThatIsReadOnlyIsRotated(t *testing.T) {
+	k := newKeyed(t, "{enabled: true, key_file: ./master.key}")
+	k.says("", exitOK, "Copy it now", "key", "init")
+	k.fill()
+	if err := os.Chmod(k.file, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	k.says("", exitOK, "holds a new master key", "key", "rotate")
+	k.says("", exitOK, "100", "query", "select count(*) from env")
+	if left, _ := filepath.Glob(k.file + ".*"); len(left) > 0 {
+		t.Error("left over:", left)
+	}
+}
+
 func TestAMasterKeyFromTheEnvironment(t *testing.T) {
 	k := newKeyed(t, "{enabled: true, key_env: WEIR_TEST_MASTER}")
 	t.Setenv("WEIR_TEST_MASTER", strings.Repeat("0123456789abcdef", 4))

@@ -79,6 +79,11 @@ func TestEveryCommandLineEndsWithItsCode(t *testing.T) {
 		{[]string{"config", "--config", "nope.yaml"}, exitNotFound, "", "nope.yaml"},
 		{[]string{"query", "--data-dir", data, "select 1"}, exitNotFound, "", "no node has run"},
 		{[]string{"schema", "check", "nope.yaml"}, exitNotFound, "", "nope.yaml"},
+		{[]string{"upgrade", "--check", "--data-dir", data}, exitNotFound, "", "hint: name the directory with --data-dir"},
+		{[]string{"verify", data}, exitNotFound, "", "there is no directory " + data + "\nhint: name the directory that weir backup was given"},
+		{[]string{"restore", data, "--data-dir", data}, exitNotFound, "", "hint: name the directory that weir backup was given"},
+		{[]string{"backup", "--list", filepath.Dir(data)}, exitNotFound, "", "is not a backup directory: it has no weir-backup.json\nhint: "},
+		{[]string{"card", "format", filepath.Join(data, "card.img"), "--size", "64M"}, exitNotFound, "", "there is no directory " + data + " for card.img\nhint: "},
 		{[]string{"password", ""}, exitUsage, "", "cannot be a user name"},
 	} {
 		stdout, stderr, code := call(t, c.args...)

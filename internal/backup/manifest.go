@@ -99,6 +99,20 @@ func IsDirectory(dir string) bool {
 	return err == nil
 }
 
+// notBackup says why a directory without a mark is none.
+func notBackup(dir string) string {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return "there is no directory " + dir
+	}
+	for below := range 2 { // the snapshots or the objects were named instead of what holds them
+		above := filepath.Join(dir, []string{"..", "../.."}[below])
+		if IsDirectory(above) {
+			return dir + " is a part of the backup directory " + above
+		}
+	}
+	return fmt.Sprintf("%s is not a backup directory: it has no %s", dir, markFile)
+}
+
 // checkMark refuses what is no backup directory, or one of a newer format.
 func checkMark(dir string) error {
 	if err := notFile("open backup", dir); err != nil {
@@ -106,7 +120,8 @@ func checkMark(dir string) error {
 	}
 	data, err := os.ReadFile(filepath.Join(dir, markFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return telemetry.Errorf(telemetry.CodeNotFound, "open backup", "%s is not a backup directory: it has no %s", dir, markFile)
+		return telemetry.Errorf(telemetry.CodeNotFound, "open backup", "%s", notBackup(dir)).
+			WithHint("name the directory that weir backup was given; weir backup --list DIR says what one holds")
 	}
 	var mark struct {
 		Format int `json:"format"`

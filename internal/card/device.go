@@ -1,10 +1,12 @@
 package card
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -90,6 +92,10 @@ func (t *Target) Format(size int64, o FormatOptions) (Layout, error) {
 		flags |= os.O_CREATE
 	}
 	f, err := os.OpenFile(t.Path, flags, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Layout{}, telemetry.Errorf(telemetry.CodeNotFound, "format card", "there is no directory %s for %s", filepath.Dir(t.Path), filepath.Base(t.Path)).
+			WithHint("make it, or name an image in a directory that is there")
+	}
 	if err != nil {
 		return Layout{}, telemetry.Errorf(telemetry.CodeUnavailable, "format card", "%v", err)
 	}

@@ -122,6 +122,7 @@ func (n *Node) Accept(ctx context.Context, file string, document []byte, breakin
 	if err := n.registry.Reload(); err != nil {
 		n.log.Warn("schemas have problems", "error", err)
 	}
+	n.tablesRecorded()
 	return a, nil
 }
 

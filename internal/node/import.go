@@ -37,6 +37,7 @@ func definitions(ctx context.Context, st store.Store) ([]transfer.Definition, er
 
 // RecordTables implements control.Transfer.
 func (n *Node) RecordTables(ctx context.Context, tables []transfer.Definition) error {
+	defer n.tablesRecorded()
 	n.gate.mu.Lock()
 	defer n.gate.mu.Unlock()
 	for _, d := range tables {
@@ -175,7 +176,7 @@ func (im *importer) part(b *transfer.Batch) (*importPart, error) {
 	for i := range b.Rows {
 		r := &b.Rows[i]
 		if r.Time < cut {
-			im.out.Refused = append(im.out.Refused, control.Refused{Line: r.Line, Why: fmt.Sprintf("too late: it is older than the retention of %s, which is %s", t.Name, age)})
+			im.out.Refused = append(im.out.Refused, control.Refused{Line: r.Line, Why: fmt.Sprintf("too late: it is older than the retention of %s, which is %s", t.Name, telemetry.Span(age))})
 			continue
 		}
 		ref, err := im.series(t, r)

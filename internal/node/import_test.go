@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/store"
@@ -128,4 +129,19 @@ func TestAnImportWhoseClientIsGoneIsAtTheMarkThatItsRowsReached(t *testing.T) {
 		stored += 7
 	}
 	wantBare(t, c, stored)
+}
+
+// A document that an import brings along is not active, and its retention counts all
+// the same: rows that it would delete at once are refused.
+func TestAnImportRefusesWhatTheRetentionOfItsOwnDocumentWouldDelete(t *testing.T) {
+	c := asked(t)
+	if _, err := c.Accept(t.Context(), "bare.yaml", []byte(bareDocument+"retention: 1000d\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	old, young := bareRows(2), bareRows(1)
+	young[0].Rows[0].Time = time.Now().UnixNano()
+	done, err := c.ImportBatches(t.Context(), "k", 0, 1, append(old, young...))
+	if err != nil || done.Stored != 1 || len(done.Refused) != 2 || !strings.Contains(done.Refused[0].Why, "retention of bare, which is 1000d") {
+		t.Errorf("%+v, %v", done, err)
+	}
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -34,6 +33,21 @@ func (n *Node) setPolicies(set *schema.Set) {
 	for table, p := range newest {
 		n.setPolicy(table, policyOf(p))
 	}
+}
+
+// tablesRecorded lets the policies follow documents that were recorded without
+// becoming active, as an import brings them: its rows are to be judged by them.
+func (n *Node) tablesRecorded() {
+	n.following.Lock()
+	defer n.following.Unlock()
+	if n.registry == nil || n.policies == nil {
+		return
+	}
+	active := map[string]*schema.Plan{}
+	for _, p := range n.registry.Current().Plans() {
+		active[p.Table().Name] = p
+	}
+	n.recordedPolicies(active)
 }
 
 // recordedPolicies sets what recorded documents said of tables that no schema is
@@ -88,31 +102,16 @@ func policyOf(p *schema.Plan) store.Policy {
 func keptOf(table string, p store.Policy) control.Kept {
 	k := control.Kept{Table: table}
 	if p.Retention > 0 {
-		k.Retention = spanOf(p.Retention)
+		k.Retention = telemetry.Span(p.Retention)
 	}
 	for _, r := range p.Rollups {
-		s := spanOf(r.Every)
+		s := telemetry.Span(r.Every)
 		if r.Keep > 0 {
-			s += " for " + spanOf(r.Keep)
+			s += " for " + telemetry.Span(r.Keep)
 		}
 		k.Rollups = append(k.Rollups, s)
 	}
 	return k
-}
-
-// spanOf writes a span as schema documents do.
-func spanOf(d time.Duration) string {
-	var b strings.Builder
-	for _, u := range []struct {
-		of   time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Millisecond, "ms"}} {
-		if k := d / u.of; k > 0 {
-			fmt.Fprintf(&b, "%d%s", k, u.name)
-			d -= k * u.of
-		}
-	}
-	return b.String()
 }
 
 // Retention implements control.Ages.

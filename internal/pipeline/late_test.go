@@ -34,7 +34,7 @@ func TestTooLate(t *testing.T) {
 			if len(held) != 2 || held[0].Reason != telemetry.ReasonTooLate || held[1].Reason != telemetry.ReasonTooLate {
 				t.Fatalf("the quarantine holds %+v", held)
 			}
-			if d := held[0].Detail + held[1].Detail; !strings.Contains(d, "the reading of 1970-01-03T00:00:00Z is older than the retention of 240h0m0s, by 2112h0m0s") {
+			if d := held[0].Detail + held[1].Detail; !strings.Contains(d, "the reading of 1970-01-03T00:00:00Z is older than the retention of 10d, by 88d") {
 				t.Errorf("the reason is %q", d)
 			}
 			if got, err := r.Replay(context.Background(), store.QuarantineFilter{}); err != nil || got.Stored != 0 || got.Stay != 2 {

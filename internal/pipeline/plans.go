@@ -99,7 +99,7 @@ func (p *plan) lateRejection(at, now int64) rejection {
 	return rejection{
 		reason: telemetry.ReasonTooLate, offset: -1,
 		detail: fmt.Sprintf("the reading of %s is older than the retention of %s, by %s",
-			stamp(at), p.retention, time.Duration(now-int64(p.retention)-at).Round(time.Second)),
+			stamp(at), telemetry.Span(p.retention), telemetry.Span(time.Duration(now-int64(p.retention)-at).Round(time.Second))),
 	}
 }
 

@@ -28,7 +28,15 @@ func NewMaster() *Master {
 	return m
 }
 
-var errKeyText = errors.New("it holds no key: 32 bytes as 64 hexadecimal digits, or in base64")
+var errKeyText = errors.New("no key")
+
+// noKey says what is wrong with a text that is no key, without repeating any of it.
+func noKey(text []byte) error {
+	if len(text) == 0 {
+		return fmt.Errorf("it is empty: %w", errKeyText)
+	}
+	return fmt.Errorf("its %d characters are %w: that is 32 bytes, as 64 hexadecimal digits or 44 characters of base64", len(text), errKeyText)
+}
 
 // ParseMaster reads a master key as text: 64 hexadecimal digits, or base64 of 32
 // bytes. White space around it is passed over. The error does not repeat the text.
@@ -46,7 +54,7 @@ func ParseMaster(text []byte) (*Master, error) {
 			return m, nil
 		}
 	}
-	return nil, errKeyText
+	return nil, noKey(text)
 }
 
 // text is what a key file holds.

@@ -116,7 +116,12 @@ func finishSwap(path string) error {
 	var old *os.File
 	if runtime.GOOS != "windows" { // where a file that is open cannot be replaced
 		var err error
-		if old, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if old, err = os.OpenFile(path, os.O_WRONLY, 0); errors.Is(err, fs.ErrPermission) { // with mode 0400
+			if err = os.Chmod(path, 0o600); err == nil {
+				old, err = os.OpenFile(path, os.O_WRONLY, 0)
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

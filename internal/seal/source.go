@@ -105,7 +105,8 @@ func readKeyFile(path string) (*Master, error) {
 	}
 	m, err := ParseMaster(text[:n])
 	if err != nil {
-		return nil, keyError(telemetry.CodeInvalid, "%s: %w", path, err)
+		return nil, keyError(telemetry.CodeInvalid, "%s: %w", path, err).
+			WithHint("put the copy of the key back; only where nothing is stored yet: remove the file and draw a key with weir key init")
 	}
 	m.where = path
 	return m, nil
@@ -115,11 +116,13 @@ func (c *Credentials) loadEnv() error {
 	name := c.source.Env
 	text, ok := os.LookupEnv(name)
 	if !ok || text == "" {
-		return keyError(telemetry.CodeNotFound, "the environment variable %s is not set", name)
+		return keyError(telemetry.CodeNotFound, "the environment variable %s, which encryption.key_env names, is not set", name).
+			WithHint("set it to the master key: 64 hexadecimal digits, or base64 of 32 bytes; openssl rand -hex 32 draws one for a new data_dir")
 	}
 	m, err := ParseMaster([]byte(text))
 	if err != nil {
-		return keyError(telemetry.CodeInvalid, "environment variable %s: %v", name, err)
+		return keyError(telemetry.CodeInvalid, "the environment variable %s: %w", name, err).
+			WithHint("set it to the master key alone; openssl rand -hex 32 draws one for a new data_dir")
 	}
 	m.where = "environment variable " + name
 	c.masters = append(c.masters, m)
@@ -147,7 +150,8 @@ func (c *Credentials) loadCommand(ctx context.Context) error {
 	}
 	m, err := ParseMaster(out)
 	if err != nil {
-		return keyError(telemetry.CodeInvalid, "output of the key command: %v", err)
+		return keyError(telemetry.CodeInvalid, "the output of the key command: %w", err).
+			WithHint("encryption.key_command must print the master key alone: 64 hexadecimal digits, or base64 of 32 bytes")
 	}
 	m.where = "the key command"
 	c.masters = append(c.masters, m)

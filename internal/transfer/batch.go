@@ -20,8 +20,7 @@ type Row struct {
 	Time     int64
 	Received int64             // 0: not known
 	Values   []telemetry.Value // parallel to Shape.Columns
-	// Line is where in its file the reading stands, counted from 1: a line, or a
-	// row of a file without lines.
+	// Line is where the reading stands, as the Locate of its Reader understands it.
 	Line int64
 }
 
@@ -73,10 +72,24 @@ type Reader interface {
 	Next() (*Group, error)
 	// Skip goes to a mark that an earlier run reached. It is called before Next.
 	Skip(mark uint64) error
-	// Progress says how far reading is, in bytes of the source and of how many;
-	// 0 where that is not known.
+	// Progress says how far reading is and of how much, in bytes of the source or in
+	// another measure; 0 where that is not known.
 	Progress() (done, total int64)
+	// Locate says which file a Row's Line is in, and where: a line, or a row of a
+	// file without lines, counted from 1.
+	Locate(line int64) (file string, at int64)
 	Close() error
+}
+
+// places are the files of a Reader. A row keeps its file and line as one number.
+type places []string
+
+func (p places) number(file int, line int64) int64 { return line*int64(len(p)) + int64(file) }
+
+// Locate implements Reader.
+func (p places) Locate(line int64) (string, int64) {
+	n := int64(len(p))
+	return p[line%n], line / n
 }
 
 // How much a group holds at most: one commit each.

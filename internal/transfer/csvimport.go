@@ -106,6 +106,7 @@ func numberValue(t telemetry.ColumnType, f float64) (telemetry.Value, error) {
 
 // csvImport reads a file that an export wrote, or one like it.
 type csvImport struct {
+	places
 	name     string
 	in       *input
 	csv      *csvReader
@@ -125,7 +126,7 @@ func OpenCSV(path, table string, tables *Tables) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &csvImport{name: path, in: in, csv: newCSVReader(in, ','), tables: tables, table: table, version: -1}
+	c := &csvImport{places: places{path}, name: path, in: in, csv: newCSVReader(in, ','), tables: tables, table: table, version: -1}
 	if err := c.header(); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}

@@ -33,6 +33,9 @@ type ForeignField struct {
 type ForeignSource interface {
 	// Tables are what it holds, known after it was read once.
 	Tables() []*Foreign
+	// Faults are what could not be read of it until now, for a dump that holds
+	// nothing else; a Reader tells them again.
+	Faults() []Fault
 	// Open reads the rows of the tables, all of which were bound.
 	Open(tables *Tables) (Reader, error)
 	Close() error

@@ -102,9 +102,9 @@ func TestLinesOfOnePointAreJoinedWithBoundedMemory(t *testing.T) {
 	rnd.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
 	lines = append(lines, "m,host=h0 a=-1i 0") // the last wins
 	path := write(t, "dump.lp", strings.Join(lines, "\n"))
-	s := &influxSource{sort: extSort{limit: 5000, dir: t.TempDir()}, byName: map[string]*influxTable{}}
+	s := &influxSource{paths: places{path}, sort: extSort{limit: 5000, dir: t.TempDir()}, byName: map[string]*influxTable{}}
 	defer s.Close()
-	if err := s.read(path, nil); err != nil {
+	if err := s.read(0, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.name()

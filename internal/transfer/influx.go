@@ -21,10 +21,12 @@ import (
 
 // influxSource is a dump in line protocol.
 type influxSource struct {
+	paths   places
 	sort    extSort
 	byName  map[string]*influxTable // by database and measurement
 	faults  []Fault
-	dropped int // faults beyond those kept
+	dropped int   // faults beyond those kept
+	lines   int64 // that were sorted
 }
 
 // influxTable is a measurement.
@@ -41,9 +43,9 @@ const maxFaults = 100_000
 // OpenInflux reads dumps as influx_inspect export (1.x) and influxd inspect
 // export-lp (2.x) write them, plain or compressed.
 func OpenInflux(paths []string, progress func(done, total int64)) (ForeignSource, error) {
-	s := &influxSource{sort: extSort{limit: extSortBytes}, byName: map[string]*influxTable{}}
-	for _, path := range paths {
-		if err := s.read(path, progress); err != nil {
+	s := &influxSource{paths: paths, sort: extSort{limit: extSortBytes}, byName: map[string]*influxTable{}}
+	for i := range paths {
+		if err := s.read(i, progress); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -54,7 +56,8 @@ func OpenInflux(paths []string, progress func(done, total int64)) (ForeignSource
 	return s, nil
 }
 
-func (s *influxSource) read(path string, progress func(done, total int64)) error {
+func (s *influxSource) read(file int, progress func(done, total int64)) error {
+	path := s.paths[file]
 	in, err := openInput(path)
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func (s *influxSource) read(path string, progress func(done, total int64)) error
 			s.fault(Fault{path, first, err.Error()})
 			continue
 		}
-		if err := s.add(database, p); err != nil {
+		if err := s.add(database, p, s.paths.number(file, first)); err != nil {
 			return err
 		}
 	}
@@ -130,8 +133,8 @@ func (s *influxSource) fault(f Fault) {
 }
 
 // add notes what the point has and gives it to the sort: its key is database,
-// measurement, tags and time.
-func (s *influxSource) add(database string, p *point) error {
+// measurement, tags and time; with its fields goes where it stands.
+func (s *influxSource) add(database string, p *point, place int64) error {
 	id := database + "\x00" + p.measurement
 	t := s.byName[id]
 	if t == nil {
@@ -145,11 +148,12 @@ func (s *influxSource) add(database string, p *point) error {
 		key = appendText(appendText(key, []byte(tag.key)), []byte(tag.value))
 	}
 	key = binary.BigEndian.AppendUint64(key, uint64(p.time)^1<<63)
-	var value []byte
+	value := binary.AppendVarint(nil, place)
 	for _, f := range p.fields {
 		t.fields[f.key] = widen(t.fields[f.key], f.kind)
 		value = appendText(append(appendText(value, []byte(f.key)), byte(f.kind)), []byte(f.text))
 	}
+	s.lines++
 	return s.sort.add(key, value)
 }
 
@@ -185,6 +189,9 @@ func (s *influxSource) Tables() []*Foreign {
 	return out
 }
 
+// Faults implements ForeignSource.
+func (s *influxSource) Faults() []Fault { return s.faults }
+
 // Close implements ForeignSource.
 func (s *influxSource) Close() error { return s.sort.close() }
 
@@ -194,49 +201,63 @@ func (s *influxSource) Open(tables *Tables) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &influxReader{s: s, m: m, tables: tables, faults: s.faults}, nil
+	return &influxReader{places: s.paths, s: s, m: m, tables: tables, faults: s.faults}, nil
 }
 
 // influxReader gives the points in order; a mark is a count of them.
 type influxReader struct {
+	places
 	s      *influxSource
 	m      *extMerge
 	tables *Tables
 	faults []Fault
 	at     uint64
+	lines  int64 // that were read
 }
 
 // Skip implements Reader.
 func (r *influxReader) Skip(mark uint64) error {
 	r.faults = nil // they were told
 	for r.at < mark {
-		if _, _, err := r.point(); err != nil {
+		if _, _, _, err := r.point(); err != nil {
 			return telemetry.Errorf(telemetry.CodeInvalid, "import", "the dump has fewer points than were imported: %v", err)
 		}
 	}
 	return nil
 }
 
-// point returns the next point's key and its fields, the later ones winning.
-func (r *influxReader) point() (key []byte, fields map[string]fieldValue, err error) {
+// influxField is a field of a point, and where it stands.
+type influxField struct {
+	fieldValue
+	place int64
+}
+
+// point returns the next point's key, its fields, the later ones winning, and where
+// the first of them stands.
+func (r *influxReader) point() (key []byte, fields map[string]influxField, place int64, err error) {
 	rec, err := r.m.pop()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
-	fields = map[string]fieldValue{}
-	for {
+	fields = map[string]influxField{}
+	for first := true; ; first = false {
+		r.lines++
 		w := &wire{b: rec.value}
+		at := w.varint()
+		if first {
+			place = at
+		}
 		for len(w.b) > 0 {
-			f := fieldValue{key: string(w.text())}
+			f := influxField{fieldValue{key: string(w.text())}, at}
 			f.kind, f.text = telemetry.ColumnType(w.byte()), string(w.text())
 			fields[f.key] = f
 		}
 		if !bytes.Equal(r.m.peek(), rec.key) || r.m.Len() == 0 {
 			r.at++
-			return rec.key, fields, nil
+			return rec.key, fields, place, nil
 		}
 		if rec, err = r.m.pop(); err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 	}
 }
@@ -249,7 +270,7 @@ func (r *influxReader) Next() (*Group, error) {
 	}
 	r.faults = nil
 	for !g.full() {
-		key, fields, err := r.point()
+		key, fields, place, err := r.point()
 		if errors.Is(err, io.EOF) {
 			if out := g.take(r.at); out != nil {
 				return out, nil
@@ -259,22 +280,25 @@ func (r *influxReader) Next() (*Group, error) {
 		if err != nil {
 			return nil, err
 		}
-		b, row, err := r.row(key, fields)
+		b, row, err := r.row(key, fields, place)
 		if err != nil {
-			g.fault(Fault{"point", int64(r.at), err.Error()})
+			file, line := r.Locate(row.Line)
+			g.fault(Fault{file, line, err.Error()})
 			continue
 		}
-		row.Line = int64(r.at)
 		g.add(&b.shape, b.shape.Version, row)
 	}
 	return g.take(r.at), nil
 }
 
-func (r *influxReader) row(key []byte, fields map[string]fieldValue) (*binding, Row, error) {
+// row makes a reading of a point. One that cannot be made has the place of the field
+// that is why.
+func (r *influxReader) row(key []byte, fields map[string]influxField, place int64) (*binding, Row, error) {
 	w := &wire{b: key}
 	t := r.s.byName[string(w.text())]
 	b := t.foreign.bound
 	row := b.row()
+	row.Line = place
 	for len(w.b) > 8 {
 		at := b.tags[string(w.text())]
 		row.Tags[at] = store.Tag{Value: string(w.text())}
@@ -284,6 +308,7 @@ func (r *influxReader) row(key []byte, fields map[string]fieldValue) (*binding, 
 		c := b.fields[name]
 		v, err := parseColumn(b.shape.Columns[c].Type, f.text)
 		if err != nil {
+			row.Line = f.place
 			return b, row, fmt.Errorf("field %q of %s: %w", name, t.foreign.Source, err)
 		}
 		row.Values[c] = v
@@ -313,7 +338,7 @@ func (b *binding) finish(tables *Tables, f *Foreign, r *Row) {
 }
 
 // Progress implements Reader.
-func (r *influxReader) Progress() (int64, int64) { return 0, 0 }
+func (r *influxReader) Progress() (int64, int64) { return r.lines, r.s.lines }
 
 // Close implements Reader.
 func (r *influxReader) Close() error { return nil }

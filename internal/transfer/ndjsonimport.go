@@ -60,6 +60,7 @@ func (l *lines) skip(to int64, name string) error {
 
 // ndjsonImport reads one JSON object from each line.
 type ndjsonImport struct {
+	places
 	name     string
 	in       *input
 	lines    *lines
@@ -85,7 +86,7 @@ func OpenNDJSON(path, table string, tables *Tables) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &ndjsonImport{name: path, in: in, lines: newLines(in), tables: tables, table: table, versions: map[int]*ndjsonVersion{}}
+	n := &ndjsonImport{places: places{path}, name: path, in: in, lines: newLines(in), tables: tables, table: table, versions: map[int]*ndjsonVersion{}}
 	for _, v := range versions {
 		nv := &ndjsonVersion{m: mapVersion(v, nil), tags: map[string]int{}, columns: map[string]int{}}
 		for i, t := range v.Tags {

@@ -54,6 +54,7 @@ func openParquet(path string) (*os.File, *parquet.File, error) {
 // parquetImport reads a file that an export wrote, or one like it: flat columns
 // by name.
 type parquetImport struct {
+	places
 	name     string
 	file     *os.File
 	f        *parquet.File
@@ -85,7 +86,7 @@ func OpenParquet(path, table string, tables *Tables) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parquetImport{name: path, file: file, f: f, r: parquet.NewGenericReader[any](f), tables: tables, table: table, version: -1}
+	p := &parquetImport{places: places{path}, name: path, file: file, f: f, r: parquet.NewGenericReader[any](f), tables: tables, table: table, version: -1}
 	var names []string
 	for _, c := range f.Root().Columns() {
 		if !c.Leaf() || c.Repeated() {

@@ -18,6 +18,7 @@ type postgresSource struct {
 	o      PostgresOptions
 	schema *pgSchema
 	tables map[string]*pgTable // by root table
+	faults []Fault             // of rows that are none; told where there are no others
 }
 
 // pgTable is a table with what its rows show.
@@ -67,13 +68,16 @@ func (s *postgresSource) learn(path string, seen map[string]map[string]*pgColumn
 		if n%10_000 == 0 && progress != nil {
 			progress(d.in.progress())
 		}
-		block, values, _, err := d.next()
+		block, values, line, err := d.next()
 		var bad *badRecord
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.As(err, &bad):
-			continue // told when the rows are read
+		case errors.As(err, &bad): // told when the rows are read
+			if len(s.faults) < maxFaults {
+				s.faults = append(s.faults, Fault{d.name, line, err.Error()})
+			}
+			continue
 		case err != nil:
 			return d.in.failed(path, err)
 		}
@@ -170,7 +174,7 @@ func (s *postgresSource) decide() error {
 		}
 	}
 	s.tables = roots
-	if len(roots) == 0 {
+	if len(roots) == 0 && len(s.faults) == 0 {
 		return telemetry.Errorf(telemetry.CodeInvalid, "import", "the dump holds no rows of %s", cmpOr(s.o.Table, "any table"))
 	}
 	taken := map[string]bool{}
@@ -267,17 +271,21 @@ func (s *postgresSource) Tables() []*Foreign {
 	return out
 }
 
+// Faults implements ForeignSource.
+func (s *postgresSource) Faults() []Fault { return s.faults }
+
 // Close implements ForeignSource.
 func (s *postgresSource) Close() error { return nil }
 
 // Open implements ForeignSource.
 func (s *postgresSource) Open(tables *Tables) (Reader, error) {
-	return &postgresReader{s: s, tables: tables, paths: s.paths}, nil
+	return &postgresReader{places: s.paths, s: s, tables: tables, paths: s.paths}, nil
 }
 
 // postgresReader gives the rows in the order of the dumps; a mark is a count of
 // them.
 type postgresReader struct {
+	places
 	s      *postgresSource
 	tables *Tables
 	paths  []string // that are to be read, the first of them in d
@@ -358,7 +366,7 @@ func (r *postgresReader) Next() (*Group, error) {
 			g.fault(Fault{r.d.name, line, err.Error()})
 			continue
 		}
-		row.Line = line
+		row.Line = r.number(len(r.places)-len(r.paths), line)
 		b := t.foreign.bound
 		g.add(&b.shape, b.shape.Version, row)
 	}

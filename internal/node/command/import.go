@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -80,7 +79,7 @@ type importRun struct {
 	o        ImportOptions
 	node     control.Transfer
 	tables   *transfer.Tables
-	rejects  *bufio.Writer
+	rejects  *rejects
 	rejected int
 	stored   int
 	dups     int
@@ -92,30 +91,16 @@ func (e *Env) withImport(ctx context.Context, o ImportOptions, f func(*importRun
 	return e.withTransfer(ctx, func(b control.Transfer) error {
 		run := &importRun{e: e, o: o, node: b}
 		if o.Rejects != "" {
-			file, err := os.Create(o.Rejects)
-			if err != nil {
-				return telemetry.Errorf(telemetry.CodeUnavailable, "import", "%v", err)
-			}
-			defer file.Close()
-			run.rejects = bufio.NewWriter(file)
-		}
-		if o.Schema != "" {
-			document, err := os.ReadFile(o.Schema)
-			if err != nil {
-				return telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
-			}
-			if err := run.accept(ctx, o.Schema, document); err != nil {
+			var err error
+			if run.rejects, err = openRejects(o.Rejects); err != nil {
 				return err
 			}
 		}
-		err := run.reload(ctx)
+		err := run.prepare(ctx)
 		if err == nil {
 			err = f(run)
 		}
-		if run.rejects != nil {
-			err = errors.Join(err, run.rejects.Flush())
-		}
-		if err != nil {
+		if err = errors.Join(err, run.rejects.close()); err != nil {
 			return err
 		}
 		if err := e.printf("imported %d readings; %d were stored already\n", run.stored, run.dups); err != nil {
@@ -129,16 +114,23 @@ func (e *Env) withImport(ctx context.Context, o ImportOptions, f func(*importRun
 	})
 }
 
-// accept records a document and lets rows go to its table.
-func (r *importRun) accept(ctx context.Context, file string, document []byte) error {
-	a, err := r.node.Accept(ctx, file, document, false)
-	if err != nil {
-		return err
+// prepare records the document that is given, whose table the rows go to then, and
+// reads which tables there are.
+func (r *importRun) prepare(ctx context.Context) error {
+	if r.o.Schema != "" {
+		document, err := os.ReadFile(r.o.Schema)
+		if err != nil {
+			return telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
+		}
+		a, err := r.node.Accept(ctx, r.o.Schema, document, false)
+		if err != nil {
+			return err
+		}
+		if r.o.Table == "" {
+			r.o.Table = a.Table
+		}
 	}
-	if r.o.Table == "" {
-		r.o.Table = a.Table
-	}
-	return nil
+	return r.reload(ctx)
 }
 
 // reload reads the recorded tables.
@@ -295,6 +287,9 @@ func (r *importRun) read(ctx context.Context, path, key string, open func() (tra
 // ended.
 func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.Reader) error {
 	at, known, err := r.node.ImportMark(ctx, key)
+	if err == nil {
+		err = r.rejects.begin(known && !r.o.Again)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -334,7 +329,11 @@ func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.
 			r.reject(f)
 		}
 		for _, f := range done.Refused {
-			r.reject(transfer.Fault{File: path, Line: f.Line, Why: f.Why})
+			file, line := reader.Locate(f.Line)
+			r.reject(transfer.Fault{File: file, Line: line, Why: f.Why})
+		}
+		if err := r.rejects.flush(); err != nil { // a kill leaves the list as far as the rows
+			return err
 		}
 		read, total := reader.Progress()
 		bar.show(read, total, fmt.Sprintf("%d readings", r.stored+r.dups))
@@ -344,18 +343,4 @@ func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.
 func (r *importRun) say(format string, args ...any) error {
 	_, err := fmt.Fprintf(r.e.Err, format+"\n", args...)
 	return err
-}
-
-// shownRejects is how many rows that cannot be imported are named on the terminal.
-const shownRejects = 20
-
-func (r *importRun) reject(f transfer.Fault) {
-	r.rejected++
-	text := fmt.Sprintf("%s:%d: %s\n", f.File, f.Line, f.Why)
-	if r.rejects != nil {
-		_, _ = r.rejects.WriteString(text) // Flush tells
-	}
-	if r.rejected <= shownRejects {
-		_, _ = io.WriteString(r.e.Err, text) // so does the end of the command, in number
-	}
 }

@@ -193,8 +193,8 @@ func (c *cardImport) tell(src *card.Source, s *card.Scan, runs []*card.Run) erro
 			out("run %016x: the device never learnt the time; what has no time of its own is quarantined", r.Epoch)
 		}
 	}
-	err := c.e.printf("%s: %d records of %d runs: %d stored, %d were there already, %d of the stored ones are in quarantine\n",
-		c.path, sum.Stored+sum.Duplicate+sum.Waiting, len(runs), sum.Stored, sum.Duplicate, sum.Refused)
+	err := c.e.printf("%s: %d records of %d runs: %d are new (%d of them in quarantine), %d had been taken before, %d are left out\n",
+		c.path, sum.Stored+sum.Duplicate+sum.Waiting, len(runs), sum.Stored, sum.Refused, sum.Duplicate, sum.Waiting)
 	if err == nil && sum.Waiting > 0 {
 		return telemetry.Errorf(telemetry.CodeInvalid, "import card", "%d records were left out: no active schema is what they were recorded with", sum.Waiting).
 			WithHint("put the schema (profile: device) with that version into the directory of schemas and import the card again")

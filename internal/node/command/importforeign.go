@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -49,10 +48,18 @@ func importForeign(ctx context.Context, e *Env, o ImportOptions, open func(progr
 		return err
 	}
 	err = e.withImport(ctx, o, func(run *importRun) error {
+		if len(src.Tables()) == 0 {
+			if err := run.rejects.begin(false); err != nil {
+				return err
+			}
+			for _, f := range src.Faults() {
+				run.reject(f)
+			}
+		}
 		if err := run.bind(ctx, src.Tables()); err != nil {
 			return err
 		}
-		return run.read(ctx, filepath.Base(o.Paths[0]), key, func() (transfer.Reader, error) { return src.Open(run.tables) })
+		return run.read(ctx, strings.Join(o.Paths, ", "), key, func() (transfer.Reader, error) { return src.Open(run.tables) })
 	})
 	return errors.Join(err, src.Close())
 }

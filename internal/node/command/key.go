@@ -139,7 +139,7 @@ func KeyDestroy(ctx context.Context, e *Env, tenant, newKeyFile string, yes bool
 			return err
 		}
 	}
-	if err := node.DestroyTenant(ctx, e.Config.Config, e.Logger, tenant, newKeyFile); err != nil {
+	if err := node.DestroyTenant(ctx, e.Config.Config, e.quiet(), tenant, newKeyFile); err != nil {
 		return err
 	}
 	if err := e.printf("what %s had stored is gone. Backups and copies of it open with the old master key only: destroy all copies of that.\n", tenant); err != nil || newKeyFile == "" {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node"
@@ -59,7 +60,7 @@ func (e *Env) welcome(s *control.Status, d *demonstration) error {
 		line("demo fleet", "%d devices publish over MQTT; one message in a hundred is wrong on purpose", d.fleet.Devices())
 	}
 	b.WriteString("\nTry in another terminal:\n")
-	for _, command := range e.suggestions(names, mqtt, d.options) {
+	for _, command := range e.suggestions(tables, mqtt, d.options) {
 		fmt.Fprintf(&b, "  %s\n", command)
 	}
 	b.WriteString("\nStop with Ctrl-C: what is on its way becomes durable first.\n\n")
@@ -96,16 +97,17 @@ func elsewhere(listen string) []string {
 }
 
 // suggestions are commands that work as they stand.
-func (e *Env) suggestions(tables map[string]bool, mqtt string, o ServeOptions) []string {
+func (e *Env) suggestions(tables []string, mqtt string, o ServeOptions) []string {
 	call := func(args string) string { return self() + " " + args + o.Flags }
 	var out []string
-	if tables["env"] {
-		out = append(out, call(`query "select device, avg(temperature) from env group by device"`))
-	}
-	if tables["power"] {
-		out = append(out, call(`query "select bucket('1m', time) as minute, avg(power) from power group by minute order by minute desc limit 5"`))
-	}
-	if len(tables) == 0 {
+	switch {
+	case o.Demo && slices.Contains(tables, "env") && slices.Contains(tables, "power"):
+		out = append(out,
+			call(`query "select device, avg(temperature) from env group by device"`),
+			call(`query "select bucket('1m', time) as minute, avg(power) from power group by minute order by minute desc limit 5"`))
+	case len(tables) > 0:
+		out = append(out, call(fmt.Sprintf(`query "select * from %s_latest limit 10"`, tables[0])))
+	default:
 		if mqtt != "" {
 			host, port, _ := strings.Cut(mqtt, ":")
 			login := ""

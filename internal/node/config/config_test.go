@@ -172,6 +172,16 @@ func TestAWrongVariableNamesItself(t *testing.T) {
 	}
 }
 
+func TestAVariableThatHoldsTheMasterKeyIsNotWarnedOf(t *testing.T) {
+	l, err := load(t, "encryption: {enabled: true, key_env: WEIR_MASTER}", []string{"WEIR_MASTER=x", "WEIR_MASTERS=x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "WEIR_MASTERS sets no key") {
+		t.Errorf("warnings are %q", l.Warnings)
+	}
+}
+
 func TestListeningForOthersNeedsCredentials(t *testing.T) {
 	for yaml, fine := range map[string]bool{
 		"broker: {listen: 0.0.0.0:1883}":                        false,

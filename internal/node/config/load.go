@@ -83,12 +83,16 @@ func Load(o Options) (*Loaded, error) {
 	if l.File != "" {
 		l.resolvePaths(filepath.Dir(l.File))
 	}
-	envProblems, warnings := l.applyEnvironment(env)
-	l.Warnings = warnings
+	envProblems, unknown := l.applyEnvironment(env)
 	problems = append(problems, envProblems...)
 	for _, ov := range o.Overrides {
 		if p := l.set(ov.Path, ov.Value, Origin{Name: ov.Flag}); p != nil {
 			problems = append(problems, *p)
+		}
+	}
+	for _, name := range unknown {
+		if name != l.Encryption.KeyEnv {
+			l.Warnings = append(l.Warnings, unknownVariable(name))
 		}
 	}
 	if len(problems) == 0 {
@@ -145,12 +149,10 @@ func environment(environ []string) map[string]string {
 // notKeys are variables with the prefix that are no keys.
 var notKeys = map[string]bool{"WEIR_CONFIG": true, "WEIR_SOAK": true}
 
-// applyEnvironment sets keys from WEIR_ variables. An unknown variable is a
-// warning and not an error, because Kubernetes puts WEIR_PORT and
-// WEIR_SERVICE_HOST into every container beside a service called weir.
+// applyEnvironment sets keys from WEIR_ variables, and returns those that set none.
 func (l *Loaded) applyEnvironment(env map[string]string) (Problems, []string) {
 	var problems Problems
-	var warnings []string
+	var unknown []string
 	names := make([]string, 0, len(env))
 	for name := range env {
 		names = append(names, name)
@@ -162,18 +164,25 @@ func (l *Loaded) applyEnvironment(env map[string]string) (Problems, []string) {
 		}
 		path := pathOfEnv(name)
 		if path == "" {
-			w := "the environment variable " + name + " sets no key"
-			if near := Suggest(name, envNames()); near != "" {
-				w += "; did you mean " + near + "?"
-			}
-			warnings = append(warnings, w)
+			unknown = append(unknown, name)
 			continue
 		}
 		if p := l.set(path, env[name], Origin{Name: name}); p != nil {
 			problems = append(problems, *p)
 		}
 	}
-	return problems, warnings
+	return problems, unknown
+}
+
+// unknownVariable is what is said of a variable that sets no key: a warning and not
+// an error, because Kubernetes puts WEIR_PORT and WEIR_SERVICE_HOST into every
+// container beside a service called weir.
+func unknownVariable(name string) string {
+	w := "the environment variable " + name + " sets no key"
+	if near := Suggest(name, envNames()); near != "" {
+		w += "; did you mean " + near + "?"
+	}
+	return w
 }
 
 func envNames() []string {

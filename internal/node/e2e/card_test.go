@@ -37,11 +37,11 @@ func TestTheCardOfARecorderIsImportedOnce(t *testing.T) {
 			}
 		}
 	}
-	importCard(d.card, "of 2 runs", " 0 were there already, 0 of the stored")
+	importCard(d.card, "of 2 runs", "(0 of them in quarantine), 0 had been taken before")
 	if got := p.stored(); !maps.Equal(got, all) {
 		t.Fatalf("%d readings were recorded, %d are stored", len(all), len(got))
 	}
-	importCard(d.card, ": 0 stored")
+	importCard(d.card, ": 0 are new")
 
 	// With a link the device hands over what is new; the rest is known.
 	n := p.serve("--config", "weir.yaml")

@@ -28,7 +28,7 @@ func (s *Store) clearDestroyed() error {
 			return err
 		}
 		delete(kept, tn.name)
-		s.opt.Logger.Info("cleared away what a destroyed tenant left", "tenant", owner)
+		s.opt.Logger.Info("the keys of a tenant were destroyed: what is left of its files is deleted, and it begins empty", "tenant", owner)
 	}
 	s.tenants.Store(&kept)
 	return s.ring.Cleared()

@@ -194,7 +194,8 @@ func hasLog(path string) bool { return fileSize(path+"-wal") > 0 }
 
 func noStore(dir string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return telemetry.Errorf(telemetry.CodeNotFound, "open store", "no store in %s: %v", dir, err)
+		return telemetry.Errorf(telemetry.CodeNotFound, "open store", "there is no store in %s", dir).
+			WithHint("name the directory with --data-dir or the configuration with --config; weir serve makes a new one")
 	}
 	return telemetry.Errorf(telemetry.CodeUnavailable, "open store", "no store in %s: %v", dir, err)
 }
