@@ -74,6 +74,7 @@ func (g *Gateway) importCard(ctx context.Context, r *cardRequest) {
 	d, err := g.device(ctx, r.card.Device)
 	if err == nil {
 		err = d.importCard(ctx, r)
+		g.show(d)
 	}
 	if err != nil {
 		r.err = err
@@ -129,6 +130,6 @@ func (d *device) importCard(ctx context.Context, r *cardRequest) error {
 	d.token++
 	d.session.Token(d.token)
 	d.session.End()
-	d.pending = append(d.pending, answer{token: d.token, done: func() { close(r.done) }})
+	d.await(answer{token: d.token, done: func() { close(r.done) }})
 	return nil
 }

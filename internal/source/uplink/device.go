@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -70,8 +71,16 @@ func (d *device) commit(answers ...[]byte) {
 	d.session.Token(d.token)
 	d.session.End()
 	for _, a := range answers {
-		d.pending = append(d.pending, answer{token: d.token, message: a})
+		d.await(answer{token: d.token, message: a})
 	}
+}
+
+// await keeps an answer until its token is durable.
+func (d *device) await(a answer) {
+	if len(d.pending) == 0 {
+		d.g.waiting = append(d.g.waiting, d)
+	}
+	d.pending = append(d.pending, a)
 }
 
 // settle sends the answers whose token is durable.
@@ -86,7 +95,7 @@ func (d *device) settle() {
 		}
 		n++
 	}
-	d.pending = append(d.pending[:0], d.pending[n:]...)
+	d.pending = slices.Delete(d.pending, 0, n)
 }
 
 // cursor is the message that says how far an epoch is stored.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -52,12 +53,15 @@ type Gateway struct {
 	ready chan struct{} // something became durable
 	done  chan struct{} // Run has ended
 
+	// The worker's.
 	devices map[string]*device
+	waiting []*device // of these, those with answers that are not durable
 	warned  map[string]bool
-	row     telemetry.Row // scratch of the worker
+	row     telemetry.Row // scratch
 	reading record.Reading
 
-	mu sync.Mutex // guards devices and their stats against Status
+	mu    sync.Mutex // held for short: the worker waits for the store, Status does not
+	shown map[string]DeviceStats
 }
 
 // heard is one message on its way to the worker.
@@ -72,7 +76,7 @@ func New(cfg Config) *Gateway {
 	return &Gateway{
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		queue: make(chan heard, maxQueue), cards: make(chan *cardRequest), ready: make(chan struct{}, 1), done: make(chan struct{}),
-		devices: map[string]*device{}, warned: map[string]bool{},
+		devices: map[string]*device{}, warned: map[string]bool{}, shown: map[string]DeviceStats{},
 	}
 }
 
@@ -82,19 +86,13 @@ func (g *Gateway) Run(ctx context.Context) {
 	for {
 		select {
 		case h := <-g.queue:
-			g.mu.Lock()
 			g.hear(ctx, h)
 			g.settle()
-			g.mu.Unlock()
 		case r := <-g.cards:
-			g.mu.Lock()
 			g.importCard(ctx, r)
 			g.settle()
-			g.mu.Unlock()
 		case <-g.ready:
-			g.mu.Lock()
 			g.settle()
-			g.mu.Unlock()
 		case <-ctx.Done():
 			return
 		}
@@ -103,12 +101,13 @@ func (g *Gateway) Run(ctx context.Context) {
 
 func (g *Gateway) close() {
 	close(g.done)
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	for _, d := range g.devices {
 		d.session.Close()
 	}
 	clear(g.devices)
+	g.mu.Lock()
+	clear(g.shown)
+	g.mu.Unlock()
 }
 
 // wake is called from the commit loop.
@@ -121,11 +120,10 @@ func (g *Gateway) wake() {
 
 // settle sends what became durable.
 func (g *Gateway) settle() {
-	for _, d := range g.devices {
-		if len(d.pending) > 0 {
-			d.settle()
-		}
-	}
+	g.waiting = slices.DeleteFunc(g.waiting, func(d *device) bool {
+		d.settle()
+		return len(d.pending) == 0
+	})
 }
 
 func (g *Gateway) publish(d *device, message []byte) {
@@ -145,6 +143,7 @@ func (g *Gateway) hear(ctx context.Context, h heard) {
 		g.log.Error("a message of a device was not taken; it comes again", "device", h.device, "error", err)
 	}
 	d.stats.LastHeard = h.received
+	g.show(d)
 }
 
 func (g *Gateway) device(ctx context.Context, name string) (*device, error) {
@@ -263,21 +262,25 @@ type DeviceStats struct {
 	Counters                                                 map[byte]uint64 // docs/format/uplink.md, status
 }
 
-// Status describes every device that was heard, by name.
+// show lets Status know what became of a device.
+func (g *Gateway) show(d *device) {
+	s := d.stats
+	s.Device = d.name
+	if d.epoch != 0 {
+		known := max(d.last, d.newest)
+		s.Lag = known - min(known, d.memory.epoch(d.epoch).taken().count())
+	}
+	s.Schemas = slices.Clone(s.Schemas)
+	g.mu.Lock()
+	g.shown[d.name] = s
+	g.mu.Unlock()
+}
+
+// Status describes every device that was heard, by name. It never waits for the store.
 func (g *Gateway) Status() []DeviceStats {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	var out []DeviceStats
-	for _, d := range g.devices {
-		s := d.stats
-		s.Device = d.name
-		if d.epoch != 0 {
-			known := max(d.last, d.newest)
-			s.Lag = known - min(known, d.memory.epoch(d.epoch).taken().count())
-		}
-		s.Schemas = slices.Clone(s.Schemas)
-		out = append(out, s)
-	}
+	out := slices.Collect(maps.Values(g.shown))
+	g.mu.Unlock()
 	slices.SortFunc(out, func(a, b DeviceStats) int { return strings.Compare(a.Device, b.Device) })
 	return out
 }

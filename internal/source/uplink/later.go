@@ -28,7 +28,7 @@ func (l *later) settle(m *memory) {
 		taken := m.epoch(id).taken()
 		var left spans
 		for _, x := range s {
-			for _, hole := range taken.holes(x.end, false, int(x.end)) {
+			for _, hole := range taken.holes(x.end, false, len(taken)+1) {
 				if hole.end > x.first {
 					left = left.add(span{max(hole.first, x.first), hole.end})
 				}

@@ -83,22 +83,22 @@ func (t *table) remove(m marker, n int) {
 
 // load fills the table from marks. Rows that are not whole are none.
 func (t *table) load(marks map[uint16]uint64) {
-	for n := range t.most {
-		var r row
+	end := 0
+	for id := range marks {
+		if n := (int(id) - int(t.base)) / 3; id >= t.base && n < t.most {
+			end = max(end, n+1)
+		}
+	}
+	t.rows, t.used = make([]row, end), make([]bool, end)
+	for n := range end {
 		whole := true
 		for i := range 3 {
 			v, ok := marks[t.id(n, i)]
-			r[i], whole = v, whole && ok
+			t.rows[n][i], whole = v, whole && ok
 		}
-		if !whole {
-			continue
+		if t.used[n] = whole; !whole {
+			t.free = append(t.free, n)
 		}
-		for len(t.rows) <= n {
-			t.free = append(t.free, len(t.rows))
-			t.rows, t.used = append(t.rows, row{}), append(t.used, false)
-		}
-		t.free = slices.DeleteFunc(t.free, func(f int) bool { return f == n })
-		t.rows[n], t.used[n] = r, true
 	}
 }
 

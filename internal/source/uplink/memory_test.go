@@ -65,3 +65,20 @@ func TestATimeIsPlacedByTheTimesAroundIt(t *testing.T) {
 		}
 	}
 }
+
+// Sequences have 48 bits, also where an int has 32.
+func TestWhatWasPutOffIsForgottenOnceItIsStored(t *testing.T) {
+	const at = 1<<33 | 1<<31
+	m, l := newMemory(nil), later{}
+	l.add(1, at)
+	l.add(1, at+2)
+	m.add(marks{}, 1, span{at, at + 1}, false)
+	l.settle(m)
+	if want := (spans{{at + 2, at + 3}}); !slices.Equal(l.spans[1], want) {
+		t.Errorf("%v is put off, want %v", l.spans[1], want)
+	}
+	m.add(marks{}, 1, span{at + 2, at + 3}, false)
+	if l.settle(m); l.count() != 0 || len(l.spans) != 0 {
+		t.Errorf("%v is put off, and all of it is stored", l.spans)
+	}
+}
