@@ -16,19 +16,9 @@ func (n *Node) ImportCard(ctx context.Context, part *control.CardPart) (*control
 	for _, r := range part.Records {
 		c.Records = append(c.Records, uplink.CardRecord(r))
 	}
-	out, err := n.cardGateway().ImportCard(ctx, c)
+	out, err := n.gateway.ImportCard(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	return &control.CardStored{Stored: out.Stored, Duplicate: out.Duplicate, Refused: out.Refused, Waiting: out.Waiting}, nil
-}
-
-// cardGateway is the uplink's gateway, or one that serves cards alone where the
-// uplink is off or the node was only opened.
-func (n *Node) cardGateway() *uplink.Gateway {
-	if n.uplink != nil {
-		return n.uplink
-	}
-	n.cardOnce.Do(func() { n.cardsOnly = n.newGateway() })
-	return n.cardsOnly
 }

@@ -66,15 +66,14 @@ type Node struct {
 
 	// The ways in are all made before the first of them serves, and read only
 	// after that.
-	broker    *broker.Broker
-	sources   []*mqtt.Source  // changed under following
-	uplink    *uplink.Gateway // nil: off
-	cardOnce  sync.Once
-	cardsOnly *uplink.Gateway // for imports of cards where uplink is nil
-	web       *server
-	socket    *server
-	backups   *backups // nil: none are scheduled
-	path      string   // of the control socket
+	broker  *broker.Broker
+	sources []*mqtt.Source  // changed under following
+	gateway *uplink.Gateway // of devices and of their cards
+	uplink  *uplink.Gateway // gateway, where devices may send; nil: off
+	web     *server
+	socket  *server
+	backups *backups // nil: none are scheduled
+	path    string   // of the control socket
 
 	// intake ends the sources, which then drain; work ends what is left at the
 	// hard deadline.
@@ -84,8 +83,8 @@ type Node struct {
 
 	devicePlans atomic.Pointer[devicePlans]
 	down        atomic.Pointer[broker.Broker] // by which the uplink answers
-	endUplink   context.CancelFunc            // nil: it was not started
-	uplinkTask  sync.WaitGroup
+	endGateway  context.CancelFunc            // nil: it was not started
+	gatewayTask sync.WaitGroup
 
 	stopping atomic.Bool
 	failed   chan error
@@ -166,6 +165,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.openSchemas(); err != nil {
 		return err
 	}
+	n.startGateway()
 	n.queries = newQuerier(n.store, n.cfg.Config, sizes, n.now)
 	n.metrics = newRegistry(n)
 	return nil
@@ -359,7 +359,9 @@ func (n *Node) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	n.startUplink()
+	if n.cfg.Uplink.Enabled {
+		n.uplink = n.gateway
+	}
 	if n.cfg.Broker.Enabled {
 		if err := n.startBroker(ctx); err != nil {
 			return err
@@ -463,7 +465,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		keep("the broker", n.broker.Stop(ctx))
 	}
 	keep("the sources", waitFor(ctx, &n.sourceTasks))
-	n.stopUplink()
+	n.stopGateway()
 	if n.pipeline != nil {
 		keep("the pipeline", n.pipeline.Close(ctx))
 	}

@@ -44,17 +44,10 @@ func (n *Node) sink() telemetry.Sink {
 	return n.pipeline
 }
 
-// startUplink makes the gateway of the devices; the sources come after it.
-func (n *Node) startUplink() {
-	if !n.cfg.Uplink.Enabled {
-		return
-	}
-	n.uplink = n.newGateway()
-}
-
-// newGateway makes a gateway that runs until stopUplink.
-func (n *Node) newGateway() *uplink.Gateway {
-	g := uplink.New(uplink.Config{
+// startGateway makes the gateway, which serves imports of cards also where the
+// uplink is off. The sources come after it.
+func (n *Node) startGateway() {
+	n.gateway = uplink.New(uplink.Config{
 		Sink: n.pipeline,
 		Plan: func(id [8]byte) *record.Plan {
 			if plans := n.devicePlans.Load(); plans != nil {
@@ -67,16 +60,15 @@ func (n *Node) newGateway() *uplink.Gateway {
 		Logger:  part(n.opts.Logger, "uplink"),
 	})
 	ctx, end := context.WithCancel(n.work)
-	n.endUplink = end
-	n.uplinkTask.Go(func() { g.Run(ctx) })
-	return g
+	n.endGateway = end
+	n.gatewayTask.Go(func() { n.gateway.Run(ctx) })
 }
 
-// stopUplink ends it, after the sources and before the pipeline.
-func (n *Node) stopUplink() {
-	if n.endUplink != nil {
-		n.endUplink()
-		n.uplinkTask.Wait()
+// stopGateway ends it, after the sources and before the pipeline.
+func (n *Node) stopGateway() {
+	if n.endGateway != nil {
+		n.endGateway()
+		n.gatewayTask.Wait()
 	}
 }
 
