@@ -34,6 +34,8 @@ uint64_t weir_keep_deadline(const struct weir *w);
 void weir_keep_free(struct weir *w);          /* lets go of what is durable */
 uint64_t weir_durable_end(const struct weir *w); /* one past what is durable, on the card or with the gateway */
 enum weir_step weir_card_step(struct weir *w);
+bool weir_card_comes(const struct weir *w);   /* it is being powered up or looked through, and may yet take records */
+void weir_card_unusable(struct weir *w);      /* counts that, once until it takes records again */
 
 /* schemas.c */
 int weir_schema_put(struct weir *w, const struct weir_plan *plan, uint8_t room);
@@ -59,7 +61,6 @@ uint64_t weir_uplink_deadline(const struct weir *w);
 bool weir_uplink_settled(const struct weir *w); /* nothing is in flight or unconfirmed */
 void weir_uplink_down(struct weir *w);      /* a message of the gateway is whole in uplink.down */
 void weir_uplink_lose(struct weir *w, uint64_t epoch, uint64_t first, uint64_t end, uint8_t reason);
-void weir_uplink_event(struct weir *w, const struct weir_storage_event *e);
 
 enum { LOST_OVERWRITTEN = 1, LOST_DROPPED = 2, LOST_DAMAGED = 3 };
 

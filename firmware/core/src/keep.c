@@ -22,6 +22,18 @@ void weir_keep_free(struct weir *w) {
   while (w->ring.count > 0 && w->ring.first < end) weir_ring_pop(&w->ring);
 }
 
+bool weir_card_comes(const struct weir *w) {
+  struct weir_block_info info;
+  const struct weir_block *block = w->ports.storage_config->block;
+  enum weir_card_state state = weir_storage_state(w->ports.storage);
+  return state == WEIR_CARD_MOUNTING || (state == WEIR_CARD_ABSENT && block->info(block->ctx, &info) >= 0);
+}
+
+void weir_card_unusable(struct weir *w) {
+  if (!w->store_refused) w->stats.storage_errors++;
+  w->store_refused = true;
+}
+
 /* Feeds the card. A gap in the sequences (records that the ring gave up) is the card's to note. */
 static enum weir_step feed(struct weir *w) {
   struct weir_storage *s = w->ports.storage;
@@ -33,8 +45,7 @@ static enum weir_step feed(struct weir *w) {
   while (fed < FEED_AT_ONCE && weir_ring_at(&w->ring, &w->feed, &e)) {
     int r = weir_storage_append(s, e.kind, e.sequence, e.uptime_ms, e.body, (uint16_t)e.size);
     if (r != WEIR_OK) {
-      if (r != WEIR_BUSY && !w->store_refused) w->stats.storage_errors++;
-      if (r != WEIR_BUSY) w->store_refused = true;
+      if (r != WEIR_BUSY && !w->store_refused && !weir_card_comes(w)) weir_card_unusable(w);
       break;
     }
     w->store_refused = false;

@@ -113,7 +113,7 @@ int weir_card_block(struct weir_storage *s, uint8_t slot, uint32_t index, struct
 /* ------------------------------------------------------ the card's presence */
 
 void weir_card_gone(struct weir_storage *s) {
-  bool told = s->state == WEIR_CARD_READY || s->state == WEIR_CARD_READ_ONLY;
+  bool mounted = s->state == WEIR_CARD_READY || s->state == WEIR_CARD_READ_ONLY, mounting = s->state == WEIR_CARD_MOUNTING;
   s->state = WEIR_CARD_ABSENT;
   s->look_at = s->now + RETRY_MS;
   s->loaded = s->unreadable = WEIR_NO_SECTOR;
@@ -124,10 +124,8 @@ void weir_card_gone(struct weir_storage *s) {
   s->oldest_known = false;
   s->epoch_written = s->epoch_on_card = s->epoch_durable = false;
   weir_read_gone(s);
-  if (told) {
-    weir_storage_tell(s, WEIR_EV_GONE, s->card_id, 0);
-    weir_write_reset(s);
-  }
+  if (mounted || mounting) weir_storage_tell(s, WEIR_EV_GONE, s->card_id, 0);
+  if (mounted) weir_write_reset(s);
   s->card_id = 0;
 }
 

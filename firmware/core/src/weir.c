@@ -69,7 +69,10 @@ static void on_storage(void *ctx, const struct weir_storage_event *e) {
   struct weir *w = (struct weir *)ctx;
   if (e->type == WEIR_EV_ROTATED || e->type == WEIR_EV_MOUNTED) w->rebind = true;
   if (e->type == WEIR_EV_MOUNTED) w->uplink.wants_hello = true; /* the gateway hears what card it is */
-  if (e->type == WEIR_EV_GONE || e->type == WEIR_EV_READ_ONLY) w->stats.storage_errors++;
+  if (e->type == WEIR_EV_MOUNTED) w->store_refused = false;
+  if (e->type == WEIR_EV_GONE || e->type == WEIR_EV_READ_ONLY || e->type == WEIR_EV_REFUSED) weir_card_unusable(w);
+  const struct weir_storage_config *c = w->ports.storage_config;
+  if (c->event != NULL) c->event(c->event_ctx, e);
 }
 
 /* The epoch is drawn, and the card begins with it: it makes the epoch durable before the first record. */
@@ -98,14 +101,8 @@ static enum weir_step begin_epoch(struct weir *w) {
 
 /* ---------------------------------------------------------------- quiescing */
 
-/* A card that is being looked at may yet take what is in the ring. */
-static bool card_comes(const struct weir *w) {
-  struct weir_block_info info;
-  const struct weir_block *block;
-  if (w->ports.storage == NULL || w->now >= w->quiesce_until) return false;
-  if (weir_storage_state(w->ports.storage) == WEIR_CARD_MOUNTING) return true;
-  block = w->ports.storage_config->block;
-  return weir_storage_state(w->ports.storage) == WEIR_CARD_ABSENT && block->info(block->ctx, &info) >= 0;
+static bool worth_waiting(const struct weir *w) {
+  return w->ports.storage != NULL && w->now < w->quiesce_until && weir_card_comes(w);
 }
 
 static enum weir_step quiesce_step(struct weir *w) {
@@ -116,7 +113,7 @@ static enum weir_step quiesce_step(struct weir *w) {
   if (w->ports.storage != NULL && weir_storage_quiesce(w->ports.storage) == WEIR_BUSY) return STEP_IDLE;
   if (!weir_rollout_ready(w)) return STEP_IDLE;
   bool card = w->ports.storage != NULL && weir_storage_state(w->ports.storage) == WEIR_CARD_READY;
-  if (w->ring.count > 0 && card_comes(w)) return STEP_IDLE;
+  if (w->ring.count > 0 && worth_waiting(w)) return STEP_IDLE;
   if (card && w->mqtt.state == WEIR_MQTT_UP && weir_intake_waits(w)) return STEP_IDLE; /* PUBACKs go out first */
   if (w->mqtt.state == WEIR_MQTT_UP && weir_mqtt_pending(&w->mqtt)) return STEP_IDLE;
   weir_mqtt_want(&w->mqtt, false);

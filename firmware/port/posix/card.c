@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "posix.h"
@@ -25,7 +24,7 @@ static int start(void *ctx, enum weir_block_op op, uint32_t sector, void *buffer
   off_t at = (off_t)sector * WEIR_SECTOR;
   bool fine = false;
   if (c->result == WEIR_BUSY) return WEIR_E_ARGUMENT;
-  if (op != WEIR_BLOCK_SYNC && (count == 0 || sector + count > c->sectors || (uintptr_t)buffer % WEIR_BLOCK_ALIGN != 0))
+  if (op != WEIR_BLOCK_SYNC && (count == 0 || sector >= c->sectors || count > c->sectors - sector || (uintptr_t)buffer % WEIR_BLOCK_ALIGN != 0))
     return WEIR_E_ARGUMENT;
   if (op == WEIR_BLOCK_WRITE && c->read_only) return WEIR_E_READ_ONLY;
   if (c->hang) {
@@ -55,15 +54,16 @@ static int poll_card(void *ctx) {
 }
 
 int posix_card_open(struct posix_card *c, const char *path) {
-  struct stat s;
   memset(c, 0, sizeof *c);
   c->fd = open(path, O_RDWR | O_CLOEXEC);
   if (c->fd < 0 && (errno == EACCES || errno == EROFS)) {
     c->fd = open(path, O_RDONLY | O_CLOEXEC);
     c->read_only = true;
   }
-  if (c->fd < 0 || fstat(c->fd, &s) != 0) return WEIR_E_IO;
-  c->sectors = (uint32_t)(s.st_size / WEIR_SECTOR);
+  if (c->fd < 0) return WEIR_E_IO;
+  off_t size = lseek(c->fd, 0, SEEK_END); /* of a device too */
+  if (size < 0) return WEIR_E_IO;
+  c->sectors = size / WEIR_SECTOR < UINT32_MAX ? (uint32_t)(size / WEIR_SECTOR) : UINT32_MAX;
   c->sync = true;
   c->block = (struct weir_block){c, info, start, poll_card, 1}; /* an operation has ended when start returns */
   return WEIR_OK;

@@ -93,6 +93,23 @@ static void log_durable(void) {
   fflush(record_log);
 }
 
+/* -------------------------------------------------------------------- card */
+
+/* Says what a person may want to do something about. */
+static void on_card(void *ctx, const struct weir_storage_event *e) {
+  static const char *const refusals[] = {"", "it is not formatted", "it has an exFAT or NTFS volume", "its FAT volume is none that a recorder uses",
+                                         "it has fewer than two usable segment files"};
+  static const char *const skips[] = {"", "its size is not that of a segment", "it is read-only, hidden, a system file or a directory",
+                                      "it lies in pieces, as after a computer copied it back", "it lies outside the volume",
+                                      "it shares clusters with another file"};
+  (void)ctx;
+  if (e->type == WEIR_EV_REFUSED)
+    fprintf(stderr, "weir-device: the card is refused: %s\nhint: weir card format %s\n", refusals[e->value], options.card);
+  if (e->type == WEIR_EV_SKIPPED) fprintf(stderr, "weir-device: WEIR%04u.SEG is skipped: %s\n", (unsigned)e->value, skips[e->reason]);
+  if (e->type == WEIR_EV_READ_ONLY || (e->type == WEIR_EV_MOUNTED && weir_storage_state(&storage) == WEIR_CARD_READ_ONLY))
+    fprintf(stderr, "weir-device: the card takes no writes\n");
+}
+
 /* ---------------------------------------------------------------- the loop */
 
 /* An answer of the broker or the gateway is on its way. */
@@ -142,9 +159,9 @@ static int finish(void) {
   bool quiet = weir_quiesce(&recorder) == WEIR_OK;
   log_durable();
   const struct weir_stats *s = weir_stats(&recorder);
-  printf("stats: received=%u local=%u recorded=%u acknowledged=%u redelivered=%u deferred=%u held=%u dropped_oldest=%u dropped_newest=%u batches=%u sent=%u hellos=%u lost=%u down_refused=%u schemas_taken=%u schemas_refused=%u polls=%u idle_polls=%u connects=%u confirmed=%" PRIu64 " ring_peak=%u spins=%" PRIu64 "\n",
+  printf("stats: received=%u local=%u recorded=%u acknowledged=%u redelivered=%u deferred=%u held=%u dropped_oldest=%u dropped_newest=%u batches=%u sent=%u hellos=%u lost=%u down_refused=%u schemas_taken=%u schemas_refused=%u storage_errors=%u skipped_segments=%u polls=%u idle_polls=%u connects=%u confirmed=%" PRIu64 " ring_peak=%u spins=%" PRIu64 "\n",
          s->received, s->local, s->recorded, s->acknowledged, s->redelivered, s->deferred, s->held, s->dropped_oldest, s->dropped_newest, s->batches,
-         s->sent, s->hellos, s->lost, s->down_refused, s->schemas_taken, s->schemas_refused, s->polls, s->idle_polls, recorder.mqtt.connects, weir_confirmed(&recorder), s->ring_peak, spins);
+         s->sent, s->hellos, s->lost, s->down_refused, s->schemas_taken, s->schemas_refused, s->storage_errors, storage.stats.skipped_segments, s->polls, s->idle_polls, recorder.mqtt.connects, weir_confirmed(&recorder), s->ring_peak, spins);
   for (unsigned i = 0; i < recorder.schema_count; i++)
     printf("schema: %.*s %u\n", (int)recorder.schemas[i].plan.name_size, recorder.schemas[i].plan.name, (unsigned)recorder.schemas[i].plan.version);
   printf(quiet ? "quiet\n" : "not quiet\n");
@@ -215,7 +232,7 @@ static void load_plan(const char *path, uint8_t *to) {
 
 int main(int argc, char **argv) {
   struct weir_ports ports = {.clock = &clock_port.clock, .random = &posix_random, .net = &net.net};
-  static struct weir_storage_config storage_config = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "posix"};
+  static struct weir_storage_config storage_config = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "posix", .event = on_card};
   options_read(&options, argc, argv);
   posix_clock_init(&clock_port, options.virtual_s != 0);
   if (options.wall_source != 0) posix_clock_wall(&clock_port, options.wall_source, options.wall_error_ms, options.base_ms, options.wall_after_s);
@@ -234,14 +251,15 @@ int main(int argc, char **argv) {
     ports.storage_config = &storage_config;
   }
   if (options.slots != NULL) {
+    if (access(options.slots, W_OK | X_OK) != 0) fail_file(options.slots, "hint: --slots names a directory that is there, for the schemas that arrive");
     posix_slots_init(&slots, options.slots);
     ports.slots = &slots.slots;
   }
   if (options.state != NULL) {
-    if (posix_watchdog_init(&watchdog, options.state, options.watchdog_ms == 0 ? 8000 : options.watchdog_ms) != WEIR_OK) fail("cannot use ", options.state);
+    if (posix_watchdog_init(&watchdog, options.state, options.watchdog_ms == 0 ? 8000 : options.watchdog_ms) != WEIR_OK) fail_file(options.state, "hint: --state names a file; it is made where it is not there");
     ports.watchdog = &watchdog.dog;
   }
-  if (options.log != NULL && (record_log = fopen(options.log, "a")) == NULL) fail("cannot write ", options.log);
+  if (options.log != NULL && (record_log = fopen(options.log, "a")) == NULL) fail_file(options.log, "hint: --log names a file; it is made where it is not there");
   uint8_t *ring = (uint8_t *)malloc(options.ring);
   if (ring == NULL) fail("no memory for the ring", "");
   const struct weir_memory memory = {.ring = ring, .ring_size = options.ring, .plans = plans[0], .plan_size = PLAN_SIZE, .plan_slots = PLAN_SLOTS, .batch = batch, .batch_size = sizeof batch};

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST = 1000000000 };              /* of a number of milliseconds, seconds or bytes */
+#define MOST_MS UINT64_C(253402300799999) /* the last millisecond of the year 9999 */
+
 static const char usage[] =
     "weir-device: the firmware as a process\n"
     "\n"
@@ -18,7 +21,7 @@ static const char usage[] =
     "  --slots DIR            where such schemas are kept\n"
     "  --card IMAGE           a card (weir card format IMAGE --size 64M); without one the ring is all there is\n"
     "  --format               formats the card first: what it holds is gone\n"
-    "  --state FILE           memory that a watchdog reset does not clear\n"
+    "  --state FILE           memory that a watchdog reset does not clear; with it the watchdog runs\n"
     "  --topic FILTER         subscribe to this, too; up to 8 times\n"
     "  --local-only           do not subscribe to the topics of the schemas\n"
     "  --qos 0|1              of subscriptions (default 1)\n"
@@ -28,7 +31,7 @@ static const char usage[] =
     "  --order oldest|newest  what the gateway gets first (default oldest)\n"
     "  --linger MS, --flush MS   how long a record waits for a batch, and for a block, to fill\n"
     "  --period S, --window S    when the uplink is open\n"
-    "  --watchdog MS          a reset (exit code 99) when a part hangs so long\n"
+    "  --watchdog MS          a reset (exit code 99) when a part hangs so long; needs --state (default 8000)\n"
     "  --stall MS             what a part may take without progress\n"
     "  --sense MS             makes a reading each MS, on --sense-topic TOPIC\n"
     "  --base MS              Unix time of its start for those readings; --readings N stops after so many\n"
@@ -46,28 +49,29 @@ static void fail(const char *what, const char *which) {
   exit(2);
 }
 
-static uint64_t number(const char *name, const char *text) {
-  char *end;
-  unsigned long long v = strtoull(text, &end, 10);
-  if (*text == 0 || *end != 0) fail("not a number: ", name);
-  return v;
+/* A number from least to most, in decimal digits alone. */
+static uint64_t number(const char *name, const char *text, uint64_t least, uint64_t most) {
+  char range[96];
+  uint64_t v = 0;
+  bool fine = *text != 0;
+  for (const char *p = text; *p != 0 && fine; p++) {
+    uint64_t digit = (uint64_t)(*p - '0');
+    fine = *p >= '0' && *p <= '9' && digit <= most && v <= (most - digit) / 10;
+    v = v * 10 + digit;
+  }
+  if (fine && v >= least) return v;
+  snprintf(range, sizeof range, " takes a number from %llu to %llu, not ", (unsigned long long)least, (unsigned long long)most);
+  fprintf(stderr, "weir-device: %s%s%s\n", name, range, text);
+  exit(2);
 }
 
 static uint8_t choice(const char *name, const char *text, const char *const *words, uint8_t n) {
   for (uint8_t i = 0; i < n; i++)
     if (strcmp(text, words[i]) == 0) return i;
-  fail("not one of its choices: ", name);
-  return 0;
-}
-
-static void key(struct options *o, const char *text) {
-  if (strlen(text) != 64) fail("a key has 64 hexadecimal digits: ", "--schema-key");
-  for (int i = 0; i < 32; i++) {
-    unsigned v;
-    if (sscanf(text + 2 * i, "%2x", &v) != 1) fail("not hexadecimal: ", "--schema-key");
-    o->schema_key[i] = (uint8_t)v;
-  }
-  o->config.schema_key = o->schema_key;
+  fprintf(stderr, "weir-device: %s is one of", name);
+  for (uint8_t i = 0; i < n; i++) fprintf(stderr, "%s %s", i == 0 ? "" : ",", words[i]);
+  fprintf(stderr, "; not %s\n", text);
+  exit(2);
 }
 
 /* Hexadecimal digits to bytes; returns how many bytes. */
@@ -82,9 +86,15 @@ static size_t octets(const char *name, const char *text, uint8_t *to, size_t lim
   return digits / 2;
 }
 
+static void key(struct options *o, const char *text) {
+  if (strlen(text) != 64) fail("a key has 64 hexadecimal digits: ", "--schema-key");
+  octets("--schema-key", text, o->schema_key, sizeof o->schema_key);
+  o->config.schema_key = o->schema_key;
+}
+
 static void tls(struct options *o, const char *name, char *text) {
 #ifndef WEIR_TLS
-  (void)o, (void)text, (void)octets;
+  (void)o, (void)text;
   fail("built without mbedTLS (Debian: libmbedtls-dev), so it has no ", name);
 #else
   if (strcmp(name, "--tls-pin") == 0) {
@@ -105,7 +115,7 @@ static void broker(struct options *o, char *text) {
   char *colon = strrchr(text, ':');
   if (colon != NULL) {
     *colon = 0;
-    o->config.port = (uint16_t)number("--broker", colon + 1);
+    o->config.port = (uint16_t)number("--broker HOST:PORT", colon + 1, 1, UINT16_MAX);
   }
   o->config.host = text;
 }
@@ -142,34 +152,49 @@ static bool number_option(struct options *o, const char *name, const char *text)
   const struct {
     const char *name;
     uint32_t *to;
-  } numbers[] = {{"--ring", &o->ring},
-                 {"--linger", &o->config.linger_ms},
-                 {"--flush", &o->flush_ms},
-                 {"--period", &o->config.uplink_period_s},
-                 {"--window", &o->config.uplink_window_s},
-                 {"--watchdog", &o->watchdog_ms},
-                 {"--stall", &o->config.stall_ms},
-                 {"--sense", &o->sense_ms},
-                 {"--wall-error", &o->wall_error_ms},
-                 {"--wall-after", &o->wall_after_s},
-                 {"--link-period", &o->link_period_s}};
+    uint32_t least;
+  } numbers[] = {{"--ring", &o->ring, 1024},
+                 {"--linger", &o->config.linger_ms, 1},
+                 {"--flush", &o->flush_ms, 1},
+                 {"--period", &o->config.uplink_period_s, 0},
+                 {"--window", &o->config.uplink_window_s, 0},
+                 {"--watchdog", &o->watchdog_ms, 1},
+                 {"--stall", &o->config.stall_ms, 1},
+                 {"--sense", &o->sense_ms, 1},
+                 {"--wall-error", &o->wall_error_ms, 0},
+                 {"--wall-after", &o->wall_after_s, 0},
+                 {"--link-period", &o->link_period_s, 0}};
   const struct {
     const char *name;
     uint64_t *to;
-  } large[] = {{"--base", &o->base_ms}, {"--readings", &o->readings}, {"--virtual", &o->virtual_s}, {"--link-seed", &o->link_seed}, {"--hang-after", &posix_hang_after}};
+    uint64_t most;
+  } large[] = {{"--base", &o->base_ms, MOST_MS}, {"--readings", &o->readings, INT64_MAX}, {"--virtual", &o->virtual_s, MOST_MS / 1000},
+               {"--link-seed", &o->link_seed, UINT64_MAX}, {"--hang-after", &posix_hang_after, INT64_MAX}};
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
     if (strcmp(name, numbers[i].name) == 0) {
-      *numbers[i].to = (uint32_t)number(name, text);
+      *numbers[i].to = (uint32_t)number(name, text, numbers[i].least, MOST);
       return true;
     }
   for (size_t i = 0; i < sizeof large / sizeof large[0]; i++)
     if (strcmp(name, large[i].name) == 0) {
-      *large[i].to = number(name, text);
+      *large[i].to = number(name, text, 0, large[i].most);
       return true;
     }
   if (strcmp(name, "--qos") != 0) return false;
-  o->config.qos = (uint8_t)number(name, text);
+  o->config.qos = (uint8_t)number(name, text, 0, 1);
   return true;
+}
+
+/* What weir_init would refuse without a word of which it was. */
+static void agree(const struct options *o) {
+  const char *allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", *device = o->config.device;
+  size_t n = strlen(device);
+  if (n == 0 || n > 64 || strspn(device, allowed) != n) fail("--device takes 1 to 64 characters of A-Z a-z 0-9 _ -, not ", device);
+  if (o->config.uplink_window_s > o->config.uplink_period_s) fail("--window is at most as long as --period", "");
+  for (uint8_t i = 0; i < o->config.topic_count; i++) {
+    n = strlen(o->topics[i]);
+    if (n == 0 || n > WEIR_MQTT_TOPIC_MAX) fail("--topic takes 1 to 128 bytes, not ", o->topics[i]);
+  }
 }
 
 void options_read(struct options *o, int argc, char **argv) {
@@ -195,4 +220,5 @@ void options_read(struct options *o, int argc, char **argv) {
       if (!text_option(o, name, argv[i]) && !number_option(o, name, argv[i])) fail("not known (--help lists all): ", name);
     }
   }
+  agree(o);
 }

@@ -57,7 +57,7 @@ struct weir_stats {
   uint32_t down_refused; /* messages of the gateway that were not understood */
   uint32_t schemas_taken;
   uint32_t schemas_refused;
-  uint32_t storage_errors; /* times that the card was not usable */
+  uint32_t storage_errors; /* times that the card was not usable: gone, absent while there was something to record, refused, read-only */
   uint32_t polls;        /* calls of weir_poll */
   uint32_t idle_polls;   /* of them, those that found nothing to do */
   uint32_t ring_peak;    /* most bytes that were in the ring */
@@ -197,7 +197,7 @@ struct weir {
 
   struct weir_ring ring;
   struct weir_ring_place feed; /* from the ring to the card */
-  bool store_refused;          /* the last append was refused: counted once */
+  bool store_refused;          /* the card is not usable, and that was counted */
   bool card_busy;
   bool rebind;                 /* the card began a segment: say the plans again */
 

@@ -73,7 +73,7 @@ enum weir_skip {
 
 enum weir_storage_event_type {
   WEIR_EV_MOUNTED = 1,    /* state READY or READ_ONLY; value: card id */
-  WEIR_EV_GONE = 2,       /* the card was pulled out or stopped answering */
+  WEIR_EV_GONE = 2,       /* the card was pulled out, stopped answering, or cannot be looked through (tried again each second); value: card id, 0: not read */
   WEIR_EV_REFUSED = 3,    /* value: enum weir_card_refusal */
   WEIR_EV_SKIPPED = 4,    /* value: number in the file's name, reason: enum weir_skip */
   WEIR_EV_ROTATED = 5,    /* value: serial of the segment that was begun */

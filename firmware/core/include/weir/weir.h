@@ -79,7 +79,7 @@ struct weir_ports {
   const struct weir_random *random;
   const struct weir_net *net;           /* NULL: no network */
   struct weir_storage *storage;         /* NULL: no card, the ring keeps records until the gateway has them */
-  const struct weir_storage_config *storage_config; /* of storage; epoch, device, reset_* and event are filled in by the core */
+  const struct weir_storage_config *storage_config; /* of storage; NULL without one. The core fills in epoch, device and reset_* itself */
   const struct weir_watchdog *watchdog; /* NULL: none */
   const struct weir_slots *slots;       /* NULL: schemas come anew with each connection */
 };

@@ -1,0 +1,16 @@
+# ESP-IDF's first reading of a component: as a script, only for what it requires.
+# The macro returns from the component's file, as the SDK's does.
+cmake_minimum_required(VERSION 3.16)
+set(CMAKE_BUILD_EARLY_EXPANSION 1)
+macro(idf_component_register)
+  cmake_parse_arguments(c "" "" "SRCS;INCLUDE_DIRS;PRIV_INCLUDE_DIRS;REQUIRES" ${ARGN})
+  set(requires "${c_REQUIRES}" PARENT_SCOPE)
+  return()
+endmacro()
+function(read_component)
+  include(${CMAKE_CURRENT_LIST_DIR}/../../CMakeLists.txt)
+endfunction()
+read_component()
+if(NOT requires STREQUAL "freertos")
+  message(FATAL_ERROR "the component requires '${requires}', not freertos")
+endif()
