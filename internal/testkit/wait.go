@@ -1,8 +1,10 @@
 package testkit
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -24,7 +26,7 @@ func Soak() bool { return os.Getenv("WEIR_SOAK") == "1" }
 // when that takes longer than a generous limit.
 func Eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
-	EventuallyWithin(tb, 30*time.Second, what, cond)
+	EventuallyWithin(tb, 3*time.Minute, what, cond)
 }
 
 // EventuallyWithin is Eventually with a limit of the caller's choice.
@@ -39,14 +41,21 @@ func EventuallyWithin(tb testing.TB, limit time.Duration, what string, cond func
 	}
 }
 
-// FreePort returns a TCP port of 127.0.0.1 on which nothing listens. Another
-// process may take it before the caller does: be ready to ask again.
+// FreePort returns a TCP port of 127.0.0.1 on which nothing listens, for a program
+// that is told its port and may be started again on it. It lies below those that
+// systems give out themselves (Linux from 32,768, others from 49,152): none of the
+// listeners on port 0 and connections that other tests make meanwhile can get it.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatalf("listen on a free port: %v", err)
+	const from, to = 10_000, 32_000
+	var last error
+	for range 100 {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(from+rand.IntN(to-from))))
+		if last = err; err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	tb.Fatalf("listen on a free port: %v", last)
+	return 0
 }

@@ -14,7 +14,7 @@
 #include "weir_tls.h"
 #endif
 
-enum { PLAN_SIZE = 8192 + 128, PLAN_SLOTS = 3, BATCH = 1024, SECTORS = 9, QUIET_S = 10, EXPECT_MS = 20, PLAN_FILES = 8 };
+enum { PLAN_SIZE = 8192 + 128, PLAN_SLOTS = 3, BATCH = 1024, SECTORS = 9, QUIET_S = 10, EXPECT_MS = 2000, PLAN_FILES = 8 };
 
 static struct weir recorder;
 static struct weir_storage storage;
@@ -117,7 +117,7 @@ static bool expecting(void) {
   const struct weir_uplink *u = &recorder.uplink;
   if (recorder.mqtt.state == WEIR_MQTT_CONNECTING || recorder.mqtt.state == WEIR_MQTT_GREETING) return true;
   return recorder.mqtt.state == WEIR_MQTT_UP &&
-         (u->in_flight || recorder.mqtt.subscribe_id != 0 || (!u->greeted && u->quiet <= 1) || u->window_count > 0 || u->ask_count > 0);
+         (u->in_flight || recorder.mqtt.subscribe_id != 0 || (!u->greeted && u->quiet <= 1) || u->window_count > 0);
 }
 
 /* Everything that was recorded is with the gateway. */

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -52,6 +53,12 @@ func (p *place) killed(random *rand.Rand, most time.Duration, args ...string) bo
 	return cmd.ProcessState.Success()
 }
 
+// growing is the while for a command that is run until it ends before it is killed:
+// it grows by a part of itself each time, so that any machine gets there.
+func growing(first time.Duration, by float64, kills int) time.Duration {
+	return time.Duration(float64(first) * math.Pow(1+by, float64(kills)))
+}
+
 func TestBackupsOfARunningNodeRestoreOnAnEmptyMachineToWhatWasAcknowledged(t *testing.T) {
 	random := seeded(t)
 	messages := 4000
@@ -61,7 +68,7 @@ func TestBackupsOfARunningNodeRestoreOnAnEmptyMachineToWhatWasAcknowledged(t *te
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema, "bare.yaml": bareSchema})
 	backup := filepath.Join(t.TempDir(), "backup")
 	r := p.serve()
-	l := startPacedLoad(deadline(t, 3*time.Minute), func() string { return r.broker }, messages, 2)
+	l := startPacedLoad(deadline(t), func() string { return r.broker }, messages, 2)
 	whole := ""
 	for l.acked() < 4*messages {
 		before := l.acked()
@@ -104,7 +111,7 @@ func TestARedeliveryAfterARestoreIsNotStoredTwice(t *testing.T) {
 	// A client that never learns of its acknowledgements sends all of it again.
 	say := bare("b1", 50)
 	pub := &publisher{id: "b1", qos: 1, window: 50, address: func() string { return r.broker }, next: say}
-	if err := pub.run(deadline(t, time.Minute)); err != nil {
+	if err := pub.run(deadline(t)); err != nil {
 		t.Fatal(err)
 	}
 	p.must("backup", backup)
@@ -148,7 +155,7 @@ func TestARestoreThatWasKilledGoesOn(t *testing.T) {
 	got := emptyMachine(t)
 	args := []string{"restore", backup, "--data-dir", got.data}
 	kills := 0
-	for !got.killed(random, time.Duration(20+3*kills)*time.Millisecond, args...) {
+	for !got.killed(random, growing(20*time.Millisecond, 0.05, kills), args...) {
 		kills++
 		if _, err := os.Stat(filepath.Join(got.data, "restore.json")); err == nil {
 			if _, stderr, code := got.run("query", "select 1"); code == 0 || !strings.Contains(stderr, "did not end") {
@@ -173,7 +180,7 @@ func TestARestoreThatWasKilledGoesOn(t *testing.T) {
 func again(t *testing.T, r *running, id string, n int) {
 	t.Helper()
 	p := &publisher{id: id, qos: 1, window: n, address: func() string { return r.broker }, next: bare(id, 0)}
-	conn, reader, present, err := p.connect(deadline(t, time.Minute))
+	conn, reader, present, err := p.connect(deadline(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +195,7 @@ func again(t *testing.T, r *running, id string, n int) {
 		m := wire.Publish{Topic: []byte(topic), Payload: payload, QoS: 1, PacketID: uint16(i + 1)}
 		unacked = append(unacked, pending{id: uint16(i + 1), packet: wire.AppendPublish(nil, wire.V311, &m)})
 	}
-	if unacked, _, _, err = p.converse(deadline(t, time.Minute), conn, reader, unacked, uint16(n), true); err != nil || len(unacked) > 0 {
+	if unacked, _, _, err = p.converse(deadline(t), conn, reader, unacked, uint16(n), true); err != nil || len(unacked) > 0 {
 		t.Fatalf("%d are not acknowledged: %v", len(unacked), err)
 	}
 }

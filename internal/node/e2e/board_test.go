@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
@@ -21,12 +20,12 @@ func TestTheBoardHandsOverWhatItRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPlace(t, map[string]string{"env.yaml": string(document)})
-	m := testkit.StartMosquitto(t)
+	m := testkit.StartMosquitto(t, "log_type all")
 	p.must("card", "format", "card.img", "--size", "64M")
 	options := testkit.BoardOptions{Image: "weir-lm3s6965.elf", Card: filepath.Join(p.dir, "card.img"), Broker: m.Port, Args: []string{"device=board1"}}
 	board := testkit.StartBoard(t, options)
-	testkit.EventuallyWithin(t, time.Minute, "the board subscribes", func() bool {
-		return strings.Contains(m.Log(), "as board1")
+	testkit.Eventually(t, "the board subscribes", func() bool {
+		return strings.Contains(m.Log(), "Sending SUBACK to board1")
 	})
 
 	const messages = 300
@@ -37,7 +36,7 @@ func TestTheBoardHandsOverWhatItRecorded(t *testing.T) {
 		m.Publish("plants/p1/lines/l1/devices/d1/env", fmt.Sprintf(`{"ts":%d,"temperature":%s,"status":"ok"}`, ts, temperature))
 	}
 	m.Publish("plants/p1/lines/l1/devices/d1/env", `{"ts":1,"temperature":900}`) // its schema refuses that
-	testkit.EventuallyWithin(t, time.Minute, "all is recorded", func() bool {
+	testkit.Eventually(t, "all is recorded", func() bool {
 		s := board.Ask("s", "stats:")
 		return s["acknowledged"] >= messages+1 && s["refused"] == 1
 	})
@@ -46,7 +45,7 @@ func TestTheBoardHandsOverWhatItRecorded(t *testing.T) {
 	p.write("weir.yaml", uplinkConfig+fmt.Sprintf("broker: {enabled: false}\nsources:\n  - mqtt: {url: \"mqtt://127.0.0.1:%d\"}\n", m.Port))
 	p.serve("--config", "weir.yaml")
 	board = testkit.StartBoard(t, options)
-	testkit.EventuallyWithin(t, time.Minute, "the gateway has every reading", func() bool {
+	testkit.Eventually(t, "the gateway has every reading", func() bool {
 		return p.number("SELECT count(*) FROM env") >= messages
 	})
 	got := p.stored()

@@ -250,10 +250,7 @@ func TestDoctorAsksTheBrokersOfTheRunningNode(t *testing.T) {
 	if !strings.Contains(r.out.String(), "doctor --from "+m.URL()) {
 		t.Errorf("the start-up output does not name the doctor's flag:\n%s", r.out.String())
 	}
-	testkit.Eventually(t, "the source is connected", func() bool {
-		s, err := r.status()
-		return err == nil && len(s.Sources) == 1 && s.Sources[0].Connected
-	})
+	testkit.Eventually(t, "the node is subscribed", r.subscribed)
 	out, stderr, code := p.run("doctor")
 	if code != 0 || !contains(out, "mosquitto version", "max_queued_messages") || strings.Contains(out, "embedded broker") {
 		t.Errorf("exit code %d\n%s%s", code, out, stderr)
@@ -412,7 +409,7 @@ func TestASecondSignalEndsTheNodeAtOnceUnlessItComesWithTheFirst(t *testing.T) {
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
 	// A profile that is being taken holds the drain up.
 	r := p.serve("--set", "node.profile=true", "--set", "node.drain_timeout=5m")
-	ctx := deadline(t, time.Minute)
+	ctx := deadline(t)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -438,8 +435,12 @@ func TestASecondSignalEndsTheNodeAtOnceUnlessItComesWithTheFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	first := time.Now()
 	signal()
 	signal() // as timeout and supervisors send them
+	if gap := time.Since(first); gap > 400*time.Millisecond {
+		t.Skipf("SKIPPED: this machine took %s from one signal to the next: they did not come together", gap)
+	}
 	testkit.Eventually(t, "the node drains", func() bool { return strings.Contains(r.out.String(), "stopping: ") })
 	if r.gone() {
 		t.Fatal("two signals at once ended it")

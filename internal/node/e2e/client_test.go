@@ -76,13 +76,13 @@ func (p *publisher) run(ctx context.Context) error {
 }
 
 func (p *publisher) connect(ctx context.Context) (net.Conn, *wire.Reader, bool, error) {
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: time.Minute}
 	conn, err := d.DialContext(ctx, "tcp", p.address())
 	if err != nil {
 		return nil, nil, false, err
 	}
 	hello := wire.Connect{Version: wire.V311, ClientID: p.id, KeepAlive: 60}
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	r := wire.NewReader(conn, 1<<16)
 	_, err = conn.Write(wire.AppendConnect(nil, &hello))
 	var ack wire.Connack

@@ -262,7 +262,7 @@ func (r *running) locate() bool {
 }
 
 func (r *running) status() (*control.Status, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := control.NewClient(ctx, r.p.data)
 	if err != nil {
@@ -270,6 +270,21 @@ func (r *running) status() (*control.Status, error) {
 	}
 	defer c.Close()
 	return c.Status(ctx)
+}
+
+// subscribed reports whether every broker that the node reads from has answered its
+// subscriptions: what is published from now on arrives.
+func (r *running) subscribed() bool {
+	s, err := r.status()
+	if err != nil || s.PID != r.cmd.Process.Pid || len(s.Sources) == 0 {
+		return false
+	}
+	for _, source := range s.Sources {
+		if !source.Connected || source.Detail != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // kill ends the node as a power cut of the process would.
@@ -288,7 +303,7 @@ func (r *running) stop() int {
 	}
 	select {
 	case <-r.exited:
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute): // the promise is 10 s, on a machine that has time
 		r.p.t.Fatalf("the node does not end\n%s", r.out.String())
 	}
 	return r.cmd.ProcessState.ExitCode()
@@ -297,7 +312,7 @@ func (r *running) stop() int {
 // get reads a page of the node's HTTP server.
 func (r *running) get(path string) (status int, body string) {
 	r.p.t.Helper()
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: time.Minute}
 	resp, err := client.Get("http://" + r.http + path)
 	if err != nil {
 		r.p.t.Fatal(err)

@@ -52,7 +52,7 @@ func wantReadings(t *testing.T, p *place, client string) {
 func TestPahoOfMQTT5PublishesAndTheRowsComeOut(t *testing.T) {
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	r := p.serve()
-	ctx := deadline(t, time.Minute)
+	ctx := deadline(t)
 	server, err := url.Parse("mqtt://" + r.broker)
 	if err != nil {
 		t.Fatal(err)
@@ -87,11 +87,11 @@ func TestPahoOfMQTT3PublishesWithoutWaitingAndTheRowsComeOut(t *testing.T) {
 	p := newPlace(t, map[string]string{"timed.yaml": timedSchema})
 	r := p.serve()
 	o := paho3.NewClientOptions().AddBroker("tcp://" + r.broker).SetClientID("three").SetProtocolVersion(4).
-		SetCleanSession(false).SetConnectTimeout(10 * time.Second)
+		SetCleanSession(false).SetConnectTimeout(patience)
 	c := paho3.NewClient(o)
 	wait := func(what string, token paho3.Token) {
 		t.Helper()
-		if !token.WaitTimeout(30*time.Second) || token.Error() != nil {
+		if !token.WaitTimeout(patience) || token.Error() != nil {
 			t.Fatalf("%s: %v", what, token.Error())
 		}
 	}
@@ -112,12 +112,12 @@ func TestWhatPahoWasToldIsStoredOutlivesAKill(t *testing.T) {
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema})
 	r := p.serve()
 	c := paho3.NewClient(paho3.NewClientOptions().AddBroker("tcp://" + r.broker).SetClientID("killed").SetAutoReconnect(false))
-	if token := c.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatal(token.Error())
 	}
 	const n = 100
 	for i := range n {
-		if token := c.Publish("t/killed/bare", 1+byte(i%2), false, fmt.Appendf(nil, `{"seq":%d}`, i)); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		if token := c.Publish("t/killed/bare", 1+byte(i%2), false, fmt.Appendf(nil, `{"seq":%d}`, i)); !token.WaitTimeout(patience) || token.Error() != nil {
 			t.Fatalf("message %d: %v", i, token.Error())
 		}
 	}

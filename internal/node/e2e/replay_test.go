@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
@@ -37,7 +36,7 @@ func values(n int) func(int) (string, []byte, bool) {
 func publish(t *testing.T, r *running, id string, next func(int) (string, []byte, bool)) {
 	t.Helper()
 	pub := &publisher{id: id, qos: 1, window: 100, address: func() string { return r.broker }, next: next}
-	if err := pub.run(deadline(t, time.Minute)); err != nil {
+	if err := pub.run(deadline(t)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/hex"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
@@ -66,7 +64,7 @@ func TestASchemaReachesARunningDeviceAndABadOneDoesNot(t *testing.T) {
 	}
 	args := []string{"--sense", "20", "--linger", "50", "--flush", "20", "--schema-key", public, "--slots", slots}
 	cmd := d.command(args...)
-	var out bytes.Buffer
+	var out lockedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -89,15 +87,18 @@ func TestASchemaReachesARunningDeviceAndABadOneDoesNot(t *testing.T) {
 	// What was stored runs at the next start, without a broker.
 	d.broker, d.base = "127.0.0.1:1", d.base+3_600_000
 	cmd = d.command(args...)
-	out.Reset()
-	cmd.Stdout, cmd.Stderr = &out, &out
+	var after lockedBuffer
+	cmd.Stdout, cmd.Stderr = &after, &after
+	before, _ := d.recorded()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	wait := time.NewTimer(300 * time.Millisecond)
-	<-wait.C
+	testkit.Eventually(t, "it records again", func() bool {
+		all, _ := d.recorded()
+		return len(all) > len(before)
+	})
 	stop()
-	if !strings.Contains(out.String(), "schema: env 2\n") {
-		t.Errorf("after a restart it runs:\n%s", out.String())
+	if !strings.Contains(after.String(), "schema: env 2\n") {
+		t.Errorf("after a restart it runs:\n%s", after.String())
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/weir-telemetry/weir/internal/source/wire"
 	"github.com/weir-telemetry/weir/internal/testkit"
@@ -24,7 +23,7 @@ func send(t *testing.T, address string, from, n int) {
 			return "t/a/bare", fmt.Appendf(nil, `{"seq":%d}`, from+i), i < n
 		},
 	}
-	if err := p.run(deadline(t, time.Minute)); err != nil {
+	if err := p.run(deadline(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -89,11 +88,7 @@ func TestTheBrokersSessionKeepsTheFiltersOfABrokenSchema(t *testing.T) {
 	p := newPlace(t, map[string]string{"bare.yaml": bareSchema, "timed.yaml": timedSchema})
 	args := []string{"--from", m.URL()}
 	r := p.serve(args...)
-	subscribed := func() bool {
-		_, metrics := r.get("/metrics")
-		return strings.Contains(metrics, `weir_source_connected{source="mqtt"} 1`)
-	}
-	testkit.Eventually(t, "the source is connected", subscribed)
+	testkit.Eventually(t, "the node is subscribed", r.subscribed)
 	send(t, m.Addr(), 0, n)
 	testkit.Eventually(t, "the messages are stored", func() bool { return p.number("select count(*) from bare") == n })
 	if code := r.stop(); code != 0 {
@@ -106,7 +101,7 @@ func TestTheBrokersSessionKeepsTheFiltersOfABrokenSchema(t *testing.T) {
 	}
 	send(t, m.Addr(), n, n)
 	r = p.serve(args...)
-	testkit.Eventually(t, "the source is connected", subscribed)
+	testkit.Eventually(t, "the node is subscribed", r.subscribed)
 	held := func() []string {
 		state, err := os.ReadFile(filepath.Join(p.data, "source-mqtt.json"))
 		if err != nil {

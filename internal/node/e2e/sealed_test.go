@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,7 +124,7 @@ func client3(t *testing.T, address, id string, clean bool) mqtt3.Client {
 	t.Helper()
 	o := mqtt3.NewClientOptions().AddBroker("tcp://" + address).SetClientID(id).SetCleanSession(clean)
 	c := mqtt3.NewClient(o)
-	if token := c.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatal(token.Error())
 	}
 	return c
@@ -133,7 +132,7 @@ func client3(t *testing.T, address, id string, clean bool) mqtt3.Client {
 
 func done(t *testing.T, token mqtt3.Token) {
 	t.Helper()
-	if !token.WaitTimeout(20*time.Second) || token.Error() != nil {
+	if !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatal(token.Error())
 	}
 }
@@ -145,12 +144,7 @@ func ingestSecrets(t *testing.T, encrypted bool) (*haystack, *place) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	p := newPlace(t, map[string]string{"doc.yaml": secretSchema})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
+	port := strconv.Itoa(testkit.FreePort(t))
 	p.write("weir.yaml", fmt.Sprintf(`
 log: {level: debug}
 sources:
@@ -228,7 +222,7 @@ encryption: {enabled: %v, key_file: ./keys.d/master.key}
 		if payload != "behaltenwort" {
 			t.Errorf("%q was retained", payload)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("the retained message is gone")
 	}
 	c.Disconnect(100)

@@ -100,7 +100,7 @@ func TestARecorderOverTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-			testkit.EventuallyWithin(t, time.Minute, "all is with the gateway", func() bool { return len(p.stored()) == 50 })
+			testkit.Eventually(t, "all is with the gateway", func() bool { return len(p.stored()) == 50 })
 			all, _ := d.recorded()
 			got := p.stored()
 			if len(all) != 50 || !maps.Equal(all, got) {
@@ -120,7 +120,7 @@ func refused(t *testing.T, d *recorder, m *testkit.Mosquitto, wrong []string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(m.Log(), "bad record mac") && !strings.Contains(m.Log(), "access denied"); {
+	for deadline := time.Now().Add(patience); !strings.Contains(m.Log(), "bad record mac") && !strings.Contains(m.Log(), "access denied"); {
 		if time.Now().After(deadline) {
 			t.Errorf("the broker saw no failed handshake: %s", m.Log())
 			break

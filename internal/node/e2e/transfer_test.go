@@ -180,7 +180,7 @@ func TestAnExportThatWasKilledGoesOn(t *testing.T) {
 		p.must("export", "--table", "timed", "--format", format, "-o", want)
 		got := filepath.Join(p.dir, "got."+format)
 		kills := 0
-		for !p.killed(random, time.Duration(60+15*kills)*time.Millisecond, "export", "--table", "timed", "--format", format, "-o", got, "--resume") {
+		for !p.killed(random, growing(60*time.Millisecond, 0.1, kills), "export", "--table", "timed", "--format", format, "-o", got, "--resume") {
 			if kills++; kills > 100 {
 				t.Fatal("the export never ends")
 			}
@@ -219,7 +219,7 @@ func TestAnImportThatWasKilledStoresEachReadingOnce(t *testing.T) {
 			r = p.serve()
 		}
 		kills := 0
-		for !p.killed(random, time.Duration(60+30*kills)*time.Millisecond, "import", "bare.csv") {
+		for !p.killed(random, growing(60*time.Millisecond, 0.15, kills), "import", "bare.csv") {
 			if kills++; kills > 100 {
 				t.Fatal("the import never ends")
 			}

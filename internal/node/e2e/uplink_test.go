@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -120,7 +122,7 @@ func (r *recorder) run(args ...string) string {
 func (r *recorder) recorded() (all map[string]string, durable map[string]bool) {
 	r.t.Helper()
 	data, err := os.ReadFile(r.log)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // nothing yet
 		r.t.Fatal(err)
 	}
 	all, durable = map[string]string{}, map[string]bool{}
@@ -255,12 +257,16 @@ func TestARecorderAndItsGatewayAreKilledAgainAndAgain(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		kill := time.NewTimer(time.Duration(200+random.IntN(900)) * time.Millisecond)
-		<-kill.C
+		// At any moment, once it got somewhere: how far it gets depends on the machine.
+		_, before := d.recorded()
+		testkit.Eventually(t, "more is durable", func() bool {
+			_, durable := d.recorded()
+			return len(durable) >= len(before)+60
+		})
+		time.Sleep(time.Duration(random.IntN(900)) * time.Millisecond)
 		if random.IntN(2) == 0 {
 			n.kill()
-			kill.Reset(time.Duration(random.IntN(300)) * time.Millisecond)
-			<-kill.C
+			time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -271,7 +277,7 @@ func TestARecorderAndItsGatewayAreKilledAgainAndAgain(t *testing.T) {
 	t.Log(d.run("--virtual", "60", "--sense", "1000"))
 	all, durable := d.recorded()
 	got := p.stored()
-	if len(durable) < 100*rounds/2 {
+	if len(durable) < 60*rounds {
 		t.Fatalf("only %d durable readings: the test says little", len(durable))
 	}
 	missing := 0

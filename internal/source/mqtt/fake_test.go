@@ -93,6 +93,7 @@ type peer struct {
 	mu      sync.Mutex
 	packets []packet
 	mute    bool                                    // answers no PINGREQ
+	slow    bool                                    // answers no SUBSCRIBE; the test does
 	grant   func(wire.Subscription) wire.ReasonCode // nil: as asked
 	ended   bool                                    // the source closed
 	out     chan []byte
@@ -168,7 +169,9 @@ func (p *peer) handle(k packet) {
 			}
 			ack.Reasons = append(ack.Reasons, reason)
 		}
-		reply = wire.AppendSuback(nil, p.version, &ack)
+		if !p.slow {
+			reply = wire.AppendSuback(nil, p.version, &ack)
+		}
 	case wire.UNSUBSCRIBE:
 		var u wire.Unsubscribe
 		if err := wire.ParseUnsubscribe(&u, p.version, k.first, k.body); err != nil {

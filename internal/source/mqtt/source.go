@@ -88,7 +88,8 @@ func (s *Source) Status() Status {
 	st := s.status
 	s.mu.Unlock()
 	var amiss string
-	st.Filters, amiss = s.filterStatus()
+	st.Filters, st.Subscribed, amiss = s.filterStatus()
+	st.Subscribed = st.Subscribed && st.Connected
 	if st.Connected && st.Reason == "" {
 		st.Reason = amiss
 	}

@@ -12,8 +12,11 @@ type Status struct {
 	Name      string
 	URL       string
 	ClientID  string
-	Connected bool      // the broker accepted the connection, and it stands
-	Since     time.Time // of this state
+	Connected bool // the broker accepted the connection, and it stands
+	// Subscribed says that the broker has answered every subscription that this
+	// connection began with: what is published from now on arrives.
+	Subscribed bool
+	Since      time.Time // of this state
 	// Reason says why it is not connected, or what is amiss although it is; it is
 	// empty when all is well.
 	Reason string

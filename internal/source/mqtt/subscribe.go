@@ -25,6 +25,8 @@ type subscriptions struct {
 	again  *time.Timer // brings it in line after an error
 	nextID uint16
 	asked  map[uint16]request
+	// settled says that every request which this connection began with was answered.
+	settled bool
 }
 
 type request struct {
@@ -107,7 +109,7 @@ func (s *Source) align(l *link) error {
 func (s *Source) unlink() {
 	s.subs.mu.Lock()
 	defer s.subs.mu.Unlock()
-	s.subs.link = nil
+	s.subs.link, s.subs.settled = nil, false
 	if s.subs.again != nil {
 		s.subs.again.Stop()
 		s.subs.again = nil
@@ -156,6 +158,7 @@ func (s *Source) alignLocked(all bool) error {
 		}
 		subs.link.w.send(wire.AppendSubscribe(nil, subs.link.version, &p))
 	}
+	subs.settled = subs.settled || len(subs.asked) == 0
 	return nil
 }
 
@@ -196,6 +199,7 @@ func (subs *subscriptions) answered(a *wire.Suback, remove bool) (request, error
 		return request{}, &wire.Error{Reason: wire.ProtocolError, Clause: "MQTT-3.8.4-2", Text: "a SUBACK or UNSUBACK answers nothing"}
 	}
 	delete(subs.asked, a.PacketID)
+	subs.settled = subs.settled || len(subs.asked) == 0
 	return r, nil
 }
 
@@ -267,9 +271,9 @@ func (s *Source) saveHeldLocked() error {
 	return nil
 }
 
-// filterStatus returns what is known of each wanted filter, and a sentence about
-// those that were refused.
-func (s *Source) filterStatus() (all []FilterStatus, amiss string) {
+// filterStatus returns what is known of each wanted filter, whether the broker has
+// answered all that the connection began with, and a sentence about what is amiss.
+func (s *Source) filterStatus() (all []FilterStatus, settled bool, amiss string) {
 	s.subs.mu.Lock()
 	defer s.subs.mu.Unlock()
 	var refused []string
@@ -283,8 +287,11 @@ func (s *Source) filterStatus() (all []FilterStatus, amiss string) {
 		}
 		all = append(all, st)
 	}
-	if len(refused) > 0 {
+	switch {
+	case len(refused) > 0:
 		amiss = "the broker refuses subscriptions: " + strings.Join(refused, "; ")
+	case !s.subs.settled:
+		amiss = "the broker has not answered the subscriptions yet"
 	}
-	return all, amiss
+	return all, s.subs.settled, amiss
 }

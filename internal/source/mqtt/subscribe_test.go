@@ -97,6 +97,46 @@ func TestAnUnfinishedUnsubscribeIsNotForgotten(t *testing.T) {
 	})
 }
 
+// What is published before the broker has answered may be lost: only then does the
+// source call itself subscribed.
+func TestASourceIsSubscribedOnceTheBrokerHasAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		cfg := f.config()
+		s, _ := start(t, cfg, &recorder{})
+		for range 2 { // a reconnect begins anew
+			p := f.answer(func(*wire.Connect) []byte { return nil })
+			p.slow = true
+			p.send(wire.AppendConnack(nil, p.version, &wire.Connack{}))
+			synctest.Wait()
+			if st := s.Status(); !st.Connected || st.Subscribed || !strings.Contains(st.Reason, "not answered") {
+				t.Errorf("before the answer: connected %v, subscribed %v, %q", st.Connected, st.Subscribed, st.Reason)
+			}
+			p.send(wire.AppendSuback(nil, p.version, &wire.Suback{PacketID: 1, Reasons: []wire.ReasonCode{wire.GrantedQoS1}}))
+			synctest.Wait()
+			if st := s.Status(); !st.Subscribed || st.Reason != "" {
+				t.Errorf("after it: subscribed %v, %q", st.Subscribed, st.Reason)
+			}
+			// More topics do not make it unready: what it had goes on.
+			if err := s.SetTopics([]string{"#", "more"}, false); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if st := s.Status(); !st.Subscribed || st.Reason != "" {
+				t.Errorf("with a new topic: subscribed %v, %q", st.Subscribed, st.Reason)
+			}
+			if err := s.SetTopics([]string{"#"}, false); err != nil {
+				t.Fatal(err)
+			}
+			p.hangUp()
+			synctest.Wait()
+			if st := s.Status(); st.Subscribed {
+				t.Error("subscribed without a connection")
+			}
+		}
+	})
+}
+
 func TestARefusedFilterIsReportedByName(t *testing.T) {
 	for _, v := range versions {
 		t.Run("version "+v, func(t *testing.T) {
