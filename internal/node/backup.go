@@ -13,6 +13,7 @@ import (
 	"github.com/weir-telemetry/weir/internal/backup"
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -81,7 +82,14 @@ func (k *keeper) snapshot(ctx context.Context, w *backup.Writer, id, dir string,
 	if err := addTree(src, k.cfg.Schemas, "schemas", dir, nil); err != nil {
 		return nil, err
 	}
-	warnings := k.addConfig(src, withKeys)
+	keys, err := k.copyKeys(filepath.Join(w.Tmp(), "ring"), withKeys)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range keys.ring {
+		src.Files = append(src.Files, backup.SourceFile{Path: "data/" + filepath.Base(f), From: f})
+	}
+	warnings := append(k.addConfig(src, withKeys, keys.master), keys.check(ctx)...)
 	done, err := w.Write(ctx, src)
 	if done == nil || done.Manifest == nil {
 		return nil, err
@@ -120,27 +128,68 @@ func (k *keeper) checkTarget(dir string) (string, error) {
 }
 
 // id returns by what a backup directory knows this data directory, drawing it at
-// the first time.
+// the first time. Backups that begin together must not draw two: the directory keeps
+// the one that was there first.
 func (k *keeper) id() (string, error) {
 	path := filepath.Join(k.cfg.DataDir, backupID)
-	var kept struct {
-		Node string `json:"node"`
+	id, err := readBackupID(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = drawBackupID(path, os.Link); err == nil {
+			id, err = readBackupID(path)
+		}
 	}
-	data, err := os.ReadFile(path)
-	if err == nil && json.Unmarshal(data, &kept) == nil && len(kept.Node) == 16 {
-		return kept.Node, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", telemetry.Errorf(telemetry.CodeUnavailable, "back up", "%w", err)
-	}
-	kept.Node = randomHex(8)
-	if data, err = json.Marshal(kept); err == nil {
-		err = writeFile(path, append(data, '\n'))
+	if err == nil && id == "" { // it is damaged
+		if err = drawBackupID(path, os.Rename); err == nil {
+			id, err = readBackupID(path)
+		}
 	}
 	if err != nil {
 		return "", telemetry.Errorf(telemetry.CodeUnavailable, "back up", "%w", err)
 	}
+	return id, nil
+}
+
+// keptID is what the file backupID holds.
+type keptID struct {
+	Node string `json:"node"`
+}
+
+// readBackupID returns "" for a damaged file.
+func readBackupID(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	var kept keptID
+	if json.Unmarshal(data, &kept) != nil || len(kept.Node) != 16 {
+		return "", nil
+	}
 	return kept.Node, nil
+}
+
+// drawBackupID makes the file durable; put brings it to its place. Linking leaves the
+// one alone that came first; some file systems know no links.
+func drawBackupID(path string, put func(from, to string) error) error {
+	data, err := json.Marshal(keptID{randomHex(8)})
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), backupID+".*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		if err = put(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+			err = os.Rename(f.Name(), path)
+		} else {
+			err = nil
+		}
+	}
+	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return errors.Join(err, syncDir(filepath.Dir(path)))
 }
 
 // addData adds what stands in the data directory besides the store's own files.
@@ -150,6 +199,8 @@ func (k *keeper) addData(src *backup.Source, target string) error {
 		switch {
 		case isDir:
 			return path == "segments" || path == "damaged"
+		case path == seal.RingFile, path == seal.CopyFile: // see copyKeys
+			return true
 		case path == "LOCK", strings.HasPrefix(path, "catalog.db"), strings.HasPrefix(path, "weir.sock"), path == "demo-users", path == backup.RestoreMark:
 			return true
 		}
@@ -200,9 +251,9 @@ func addTree(src *backup.Source, root, to, target string, skip func(path string,
 	})
 }
 
-// addConfig adds the configuration and the files that it names. It returns what a
-// person should know.
-func (k *keeper) addConfig(src *backup.Source, withKeys bool) (warnings []string) {
+// addConfig adds the configuration and the files that it names, with the copy of the
+// master key in the place of its file. It returns what a person should know.
+func (k *keeper) addConfig(src *backup.Source, withKeys bool, master string) (warnings []string) {
 	if k.cfg.File != "" {
 		src.Files = append(src.Files, backup.SourceFile{Path: "config/weir.yaml", From: k.cfg.File, Optional: true})
 	}
@@ -224,8 +275,12 @@ func (k *keeper) addConfig(src *backup.Source, withKeys bool) (warnings []string
 		default:
 			ref.Path = "config/files/" + f.Key
 		}
+		from := f.Path
+		if from == k.cfg.Encryption.KeyFile && master != "" {
+			from = master
+		}
 		if ref.Path != "" {
-			src.Files = append(src.Files, backup.SourceFile{Path: ref.Path, From: f.Path})
+			src.Files = append(src.Files, backup.SourceFile{Path: ref.Path, From: from})
 		}
 		src.Manifest.References = append(src.Manifest.References, ref)
 	}

@@ -80,6 +80,14 @@ func (r *Ring) swap(next string, prepare func(), keys func() []*Key) error {
 	return nil
 }
 
+// Hold runs f while no key changes, so that what f reads of the ring's files and of
+// the key file belongs together. f must be short, and must not use the ring.
+func (r *Ring) Hold(f func() error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f()
+}
+
 // removeVoidKey removes what a crash or a power cut left of a rotation before the new
 // key was durable in its file. No ring is wrapped by it: that comes after.
 func removeVoidKey(path string) error {
