@@ -37,6 +37,9 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(s.lostTables) > 0 { // segments tell of some
+		s.keepLostGroups()
+	}
 	if err := s.loseLastSeries(); err != nil {
 		return fmt.Errorf("load lost series: %w", err)
 	}
@@ -137,7 +140,7 @@ func (s *Store) loadSeries() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	err = s.eachRow(c, seriesTable, "ORDER BY tenant, first", "id", func(r *catalogRow) error {
+	return s.eachRow(c, seriesTable, "ORDER BY tenant, first", "id", func(r *catalogRow) error {
 		row := r.v
 		if !r.intact {
 			s.lostSeries = append(s.lostSeries, damagedRow("series", asInt(r.extra[0])))
@@ -177,10 +180,6 @@ func (s *Store) loadSeries() (err error) {
 		tn.blocks++
 		return nil
 	})
-	if err == nil && len(s.lostTables) > 0 {
-		s.keepLostGroups()
-	}
-	return err
 }
 
 // keepLostGroups keeps the series groups of damaged tables from being issued
