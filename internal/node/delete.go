@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -13,7 +14,15 @@ func (n *Node) Delete(ctx context.Context, d control.Delete) (*control.Deleted, 
 	engine := n.queries.engine
 	if d.DryRun {
 		count, err := engine.CountWhere(ctx, telemetry.DefaultTenant, d.Table, d.Where)
-		return &control.Deleted{Readings: count}, err
+		if err != nil {
+			return nil, err
+		}
+		out := &control.Deleted{Readings: count}
+		final, found, err := engine.BeyondDelete(ctx, telemetry.DefaultTenant, d.Table, d.Where)
+		if found {
+			out.Final = &control.Span{From: time.Unix(0, final.From).UTC(), To: time.Unix(0, final.To).UTC()}
+		}
+		return out, err
 	}
 	log := n.log.With("table", d.Table)
 	if !n.cfg.Encryption.Enabled { // else it tells values that must not be in clear

@@ -45,6 +45,27 @@ func (e *Engine) Delete(ctx context.Context, tenant telemetry.Tenant, table, whe
 	})
 }
 
+// finalRollups is a store that keeps rollups of readings that are gone.
+type finalRollups interface {
+	FinalRollups(tenant telemetry.Tenant, table string, from, to int64) (store.TimeSpan, bool)
+}
+
+// BeyondDelete returns the span of time, within that of the condition, of which a
+// table has rollups alone: Delete cannot take readings out of those.
+func (e *Engine) BeyondDelete(ctx context.Context, tenant telemetry.Tenant, table, where string) (store.TimeSpan, bool, error) {
+	st, ok := e.store.(finalRollups)
+	if !ok {
+		return store.TimeSpan{}, false, nil
+	}
+	p, err := e.conditionPlan(ctx, tenant, table, where, "delete")
+	if err != nil {
+		return store.TimeSpan{}, false, err
+	}
+	r := newExecution(p, e.opts.MemoryLimit).request(tenant)
+	span, found := st.FinalRollups(tenant, r.Table, r.From, r.To)
+	return span, found, nil
+}
+
 // CountWhere counts the rows that Delete would delete.
 func (e *Engine) CountWhere(ctx context.Context, tenant telemetry.Tenant, table, where string) (int64, error) {
 	if _, err := e.conditionPlan(ctx, tenant, table, where, "delete"); err != nil {

@@ -169,4 +169,32 @@ func TestADeletionReachesRollups(t *testing.T) {
 			t.Errorf("after %q there are no rollups", where)
 		}
 	}
+
+	// When the readings are gone by age, their rollups are beyond a deletion, which says so.
+	beyond := func(where string, want bool) {
+		t.Helper()
+		span, found, err := e.BeyondDelete(ctx, telemetry.DefaultTenant, "m", where)
+		if err != nil || found != want {
+			t.Errorf("%s: %v, %v", where, found, err)
+		}
+		if found && (span.From > w1Start || span.To < w1Start+7200e9 || span.To-span.From > 4*int64(time.Hour)) {
+			t.Errorf("%s: the span is %+v", where, span)
+		}
+	}
+	beyond("v = 5", false)
+	if err := s.SetPolicy(telemetry.DefaultTenant, "m", store.Policy{Retention: 24 * time.Hour, Rollups: []store.Rollup{{Every: time.Hour}}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Compact(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := e.Delete(ctx, telemetry.DefaultTenant, "m", "v = 5"); err != nil || out.Rows != 0 || hours("") == "[]" {
+		t.Fatal(out, err, hours(""))
+	}
+	beyond("v = 5", true)
+	beyond("v = 5 and time >= '2025-06-15T15:00:00Z'", true)
+	beyond("time < '2025-06-01'", false)
+	beyond("time >= '2025-06-16'", false)
 }

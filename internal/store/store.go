@@ -130,6 +130,12 @@ type DeleteRequest struct {
 	Select func(ctx context.Context, scan Scan, u Unit, yield func(rows []int32) error) error
 }
 
+// TimeSpan is a stretch of time, ns UTC.
+type TimeSpan struct {
+	From int64 // inclusive
+	To   int64 // exclusive
+}
+
 // Deleted is what a Delete did.
 type Deleted struct {
 	Rows       int64 // that are gone

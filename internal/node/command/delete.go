@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
@@ -25,8 +26,19 @@ func Delete(ctx context.Context, e *Env, o DeleteOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := e.printf("%d readings of %s match\n", found.Readings, o.Table); err != nil || o.DryRun || found.Readings == 0 {
+		if err := e.printf("%d readings of %s match\n", found.Readings, o.Table); err != nil {
 			return err
+		}
+		if f := found.Final; f != nil {
+			const day = "2006-01-02"
+			if _, err := fmt.Fprintf(e.Err, "note: days from %s to %s have rollups alone, their readings are gone by age. A deletion does not reach into\n"+
+				"rollups: queries that they answer go on counting what matched there. Rollups go by their own age: weir retention shows it.\n",
+				f.From.Format(day), f.To.Add(-1).Format(day)); err != nil {
+				return err
+			}
+		}
+		if o.DryRun || found.Readings == 0 {
+			return nil
 		}
 		if !o.Yes {
 			if err := e.confirm(); err != nil {

@@ -126,6 +126,15 @@ type Delete struct {
 type Deleted struct {
 	Readings   int64 `json:"readings"`
 	Unreadable int64 `json:"unreadable,omitempty"` // damaged, and so left alone
+	// Final is a span of time, within that of the condition, of which rollups alone
+	// are left, which a deletion does not reach; nil: there is none.
+	Final *Span `json:"final,omitempty"`
+}
+
+// Span is a stretch of time, its end exclusive.
+type Span struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
 }
 
 // Backend is what a node offers to the commands; Client offers the same from

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -201,6 +202,34 @@ func (tn *tenant) regroup() {
 		slices.SortFunc(o.widths, func(a, b *segment) int { return cmp.Compare(a.rollup.width, b.rollup.width) })
 	}
 	tn.rolledUp = all
+}
+
+// FinalRollups returns the span of the rollups of a table that overlap a range of
+// time and are all that is left of their readings: no deletion reaches into them.
+func (s *Store) FinalRollups(name telemetry.Tenant, table string, from, to int64) (span store.TimeSpan, found bool) {
+	tn := s.tenant(name)
+	if tn == nil {
+		return span, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range tn.rolledUp[table] {
+		if !o.final {
+			continue
+		}
+		for _, g := range o.widths {
+			end := g.maxTime + g.rollup.width
+			if g.minTime >= to || end <= from {
+				continue
+			}
+			if !found {
+				span = store.TimeSpan{From: g.minTime, To: end}
+			}
+			found = true
+			span.From, span.To = min(span.From, g.minTime), max(span.To, end)
+		}
+	}
+	return span, found
 }
 
 // isLive reports whether all sources are still segments of the store, with the same
