@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -47,6 +48,9 @@ func exitCode(err error) int {
 		return exitDamaged
 	case telemetry.CodeLimit, telemetry.CodeCardinality:
 		return exitLimit
+	}
+	if errors.Is(err, syscall.ENOSPC) { // where the output goes, as a file that it was redirected to
+		return exitUnavailable
 	}
 	return exitInternal
 }

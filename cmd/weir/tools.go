@@ -126,7 +126,7 @@ type quarantineFlags struct {
 }
 
 func (f quarantineFlags) filter() (control.Filter, error) {
-	since, err := command.ParseSince(f.Since, time.Now(), config.ParseDuration)
+	since, err := command.ParseSince("--since", f.Since, time.Now(), config.ParseDuration)
 	return control.Filter{Schema: f.Schema, Reason: telemetry.Reason(f.Reason), Topic: f.Topic, Since: since}, err
 }
 

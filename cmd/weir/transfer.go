@@ -54,7 +54,7 @@ type exportCmd struct {
 	All    bool   `help:"Every table, each into a file of the directory -o."`
 	Format string `enum:"csv,ndjson,parquet" default:"csv" help:"csv, ndjson or parquet."`
 	Where  string `placeholder:"SQL" help:"Only rows for which this is true, as SQL has it after WHERE."`
-	From   string `placeholder:"TIME" help:"Only readings from then on: 2026-01-31, RFC 3339, or an age as 7d."`
+	From   string `placeholder:"TIME" help:"Only readings from then on: 2026-01-31 (UTC), RFC 3339, or an age as 7d."`
 	To     string `placeholder:"TIME" help:"Only readings before then."`
 	Out    string `short:"o" placeholder:"FILE" help:"The file, or with --all the directory (default: standard output)."`
 	Resume bool   `help:"Go on with an export into the same file that was interrupted."`
@@ -68,8 +68,7 @@ func (c exportCmd) Run(ctx context.Context, s streams) error {
 	now := time.Now()
 	return command.Export(ctx, e, command.ExportOptions{
 		Table: c.Table, All: c.All, Format: c.Format, Where: c.Where, From: c.From, To: c.To, Out: c.Out, Resume: c.Resume,
-	}, func(text string) (int64, error) {
-		t, err := command.ParseSince(text, now, config.ParseDuration)
-		return t.UnixNano(), err
+	}, func(flag, text string) (time.Time, error) {
+		return command.ParseSince(flag, text, now, config.ParseDuration)
 	})
 }

@@ -55,6 +55,16 @@ func DestroyTenant(ctx context.Context, c *config.Config, log *slog.Logger, tena
 	return asInUse(embedded.DestroyTenant(ctx, o, telemetry.Tenant(tenant), newKeyFile))
 }
 
+// CheckKeys finds out, without writing anything, whether the master key that the
+// configuration names is there and opens what is in the data directory.
+func CheckKeys(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	o, err := storeOptions(ctx, c, log, time.Now, true)
+	if err != nil {
+		return err
+	}
+	return embedded.CheckSealing(o)
+}
+
 // ListKeys describes the data keys, also beside a running node.
 func ListKeys(ctx context.Context, c *config.Config, log *slog.Logger) ([]seal.KeyInfo, error) {
 	o, err := keyOptions(ctx, c, log, "list keys")

@@ -96,7 +96,7 @@ func readKeyFile(path string) (*Master, error) {
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return nil, keyError(telemetry.CodeInvalid, "%s can be read by others than its owner (mode %04o)", path, info.Mode().Perm()).
-			WithHint("chmod 600 " + path)
+			WithHint("chmod 600 " + shellWord(path))
 	}
 	text := make([]byte, info.Size())
 	n, err := f.Read(text)
@@ -110,6 +110,14 @@ func readKeyFile(path string) (*Master, error) {
 	}
 	m.where = path
 	return m, nil
+}
+
+// shellWord is a path as a shell takes it.
+func shellWord(s string) string {
+	if strings.ContainsAny(s, " '\"\\$`*?;&|<>()[]{}~#!\t\n") {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
 }
 
 func (c *Credentials) loadEnv() error {
@@ -168,6 +176,10 @@ func writeKeyFile(path string, m *Master) error {
 	if errors.Is(err, fs.ErrExist) {
 		return telemetry.Errorf(telemetry.CodeConflict, "write master key", "%s exists", path).
 			WithHint("a key file is never written over: what was sealed with its key could not be read any more")
+	}
+	if dir := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) {
+		return telemetry.Errorf(telemetry.CodeNotFound, "write master key", "there is no directory %s for %s", dir, filepath.Base(path)).
+			WithHint("make it as the user that the node runs as: mkdir -p -m 700 " + shellWord(dir))
 	}
 	if err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "write master key", "%w", err)

@@ -140,7 +140,7 @@ func (c *csvImport) header() error {
 	}
 	fields, _, err := c.csv.read()
 	if err != nil {
-		return telemetry.Errorf(telemetry.CodeInvalid, "import", "%s has no header: %v", c.name, err)
+		return noHeader(c.name, err)
 	}
 	for i, f := range fields {
 		if i == 0 {
@@ -159,6 +159,22 @@ func (c *csvImport) header() error {
 		return telemetry.Errorf(telemetry.CodeInvalid, "import", "%s has no column %q", c.name, timeColumn)
 	}
 	return nil
+}
+
+// noHeader says why a CSV file has no first row.
+func noHeader(name string, err error) error {
+	if errors.Is(err, io.EOF) {
+		return telemetry.Errorf(telemetry.CodeInvalid, "import", "%s is empty: a CSV file begins with the names of its columns", shownName(name))
+	}
+	return telemetry.Errorf(telemetry.CodeInvalid, "import", "%s has no header: %v", shownName(name), err)
+}
+
+// shownName names a source for a person.
+func shownName(path string) string {
+	if path == Stdin {
+		return "standard input"
+	}
+	return path
 }
 
 func trimBOM(s string) string {

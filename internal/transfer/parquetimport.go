@@ -36,6 +36,10 @@ func ParquetDefinitions(path string) (*Definitions, error) {
 }
 
 func openParquet(path string) (*os.File, *parquet.File, error) {
+	if path == Stdin {
+		return nil, nil, telemetry.Errorf(telemetry.CodeInvalid, "import", "a Parquet file is read from its end, so it cannot come from standard input").
+			WithHint("write it to a file")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, nil, telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)

@@ -119,7 +119,7 @@ func openDump(path string, o *PostgresOptions, schema *pgSchema) (*dumpReader, e
 		if len(o.Columns) == 0 {
 			fields, _, err := d.csv.read()
 			if err != nil {
-				return nil, errors.Join(telemetry.Errorf(telemetry.CodeInvalid, "import", "%s has no header: %v", path, err), in.Close())
+				return nil, errors.Join(noHeader(path, err), in.Close())
 			}
 			for _, f := range fields {
 				d.block.columns = append(d.block.columns, trimBOM(f.text))

@@ -10,6 +10,7 @@ import (
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/node/probe"
+	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -38,6 +39,7 @@ func Doctor(ctx context.Context, e *Env, o DoctorOptions) error {
 	d := &doctor{Env: e, o: o}
 	d.configuration()
 	d.node(ctx)
+	d.encryption(ctx)
 	d.disk()
 	d.clock()
 	d.listeners()
@@ -110,6 +112,20 @@ func (d *doctor) node(ctx context.Context) {
 			break
 		}
 		d.note("unmatched", "no schema matches %s (%d messages)", visible([]byte(u.Topic), 80), u.Count)
+	}
+}
+
+// encryption looks whether the next start finds the right master key.
+func (d *doctor) encryption(ctx context.Context) {
+	err := node.CheckKeys(ctx, d.Config.Config, d.quiet())
+	switch {
+	case err != nil:
+		d.fail("encryption", "%v", err)
+	case !d.Config.Encryption.Enabled:
+	case seal.Exists(d.Config.DataDir):
+		d.ok("encryption", "the master key opens what is in %s", shown(d.Config.DataDir))
+	default:
+		d.ok("encryption", "the master key is there; nothing is sealed with it yet")
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/filelock"
 	"github.com/weir-telemetry/weir/internal/node"
@@ -33,7 +34,7 @@ type ExportOptions struct {
 }
 
 // Export writes readings to files.
-func Export(ctx context.Context, e *Env, o ExportOptions, times func(string) (int64, error)) error {
+func Export(ctx context.Context, e *Env, o ExportOptions, times func(flag, text string) (time.Time, error)) error {
 	if err := control.CheckExportFormat(o.Format); err != nil {
 		return err
 	}
@@ -41,14 +42,21 @@ func Export(ctx context.Context, e *Env, o ExportOptions, times func(string) (in
 		return telemetry.Errorf(telemetry.CodeInvalid, "export", "give either --table or --all")
 	}
 	scope := control.ExportScope{Table: o.Table, Where: o.Where, From: math.MinInt64, To: math.MaxInt64}
-	for text, to := range map[*string]*int64{&o.From: &scope.From, &o.To: &scope.To} {
-		if *text != "" {
-			at, err := times(*text)
-			if err != nil {
-				return err
-			}
-			*to = at
+	for _, bound := range []struct {
+		flag, text string
+		to         *int64
+	}{{"--from", o.From, &scope.From}, {"--to", o.To, &scope.To}} {
+		if bound.text == "" {
+			continue
 		}
+		at, err := times(bound.flag, bound.text)
+		if err != nil {
+			return err
+		}
+		*bound.to = clampTime(at)
+	}
+	if scope.From > scope.To {
+		return telemetry.Errorf(telemetry.CodeInvalid, "export", "--to %s lies before --from %s", o.To, o.From)
 	}
 	stdout := o.Out == "" || o.Out == "-"
 	switch {
@@ -57,12 +65,48 @@ func Export(ctx context.Context, e *Env, o ExportOptions, times func(string) (in
 	case o.Resume && stdout:
 		return telemetry.Errorf(telemetry.CodeInvalid, "export", "--resume needs a file").WithHint("name it with -o")
 	}
-	return e.withExporter(ctx, func(x control.Exporter) error {
+	return damageHint(e.withExporter(ctx, func(x control.Exporter) error {
 		if o.All {
 			return e.exportAll(ctx, x, o, scope)
 		}
+		defs, err := x.Tables(ctx)
+		if err != nil {
+			return err
+		}
+		if scope.Table, err = tableNamed(defs, scope.Table); err != nil {
+			return err
+		}
 		return e.exportTable(ctx, x, o, scope, o.Out)
-	})
+	}))
+}
+
+// clampTime is a time as readings have it; one beyond what they can have is at its end.
+func clampTime(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// tableNamed finds the table that a person means: as in SQL, case does not count.
+func tableNamed(defs []transfer.Definition, name string) (string, error) {
+	var names []string
+	for _, d := range defs {
+		if strings.EqualFold(d.Table, name) {
+			return d.Table, nil
+		}
+		if !slices.Contains(names, d.Table) {
+			names = append(names, d.Table)
+		}
+	}
+	err := telemetry.Errorf(telemetry.CodeNotFound, "export", "there is no table %q", name)
+	if len(names) == 0 {
+		return "", err.WithHint("no table is recorded yet: the first start of a node, or an import, records those of the schemas")
+	}
+	return "", err.WithHint("the tables are " + strings.Join(names, ", "))
 }
 
 // withExporter runs f with the running node, or, where none runs, with the data
@@ -81,6 +125,9 @@ func (e *Env) withExporter(ctx context.Context, f func(control.Exporter) error) 
 
 // exportAll writes a file for each table into a directory.
 func (e *Env) exportAll(ctx context.Context, x control.Exporter, o ExportOptions, scope control.ExportScope) error {
+	if info, err := os.Stat(o.Out); err == nil && !info.IsDir() {
+		return telemetry.Errorf(telemetry.CodeInvalid, "export", "%s is a file", o.Out).WithHint("--all writes into a directory: name one with -o")
+	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "export", "%w", err)
 	}
@@ -110,6 +157,9 @@ type exportState struct {
 	Scope  control.ExportScope `json:"scope"`
 	Format string              `json:"format"`
 	Plan   *control.ExportPlan `json:"plan"`
+	// Asked is the scope as it was written: an age such as 7d is another time in
+	// each run, and means that of the first.
+	Asked []string `json:"asked"`
 }
 
 // exported is a part that stands in the file, durably.
@@ -140,7 +190,8 @@ type exportRun struct {
 }
 
 func (e *Env) exportTable(ctx context.Context, x control.Exporter, o ExportOptions, scope control.ExportScope, path string) error {
-	r := &exportRun{e: e, x: x, path: path, state: exportState{Scope: scope, Format: o.Format}, w: e.Out}
+	asked := []string{scope.Table, o.Where, o.From, o.To}
+	r := &exportRun{e: e, x: x, path: path, state: exportState{Scope: scope, Format: o.Format, Asked: asked}, w: e.Out}
 	if path == "-" {
 		r.path = ""
 	}
@@ -156,6 +207,9 @@ func (e *Env) exportTable(ctx context.Context, x control.Exporter, o ExportOptio
 	}
 	if r.out != nil {
 		err = errors.Join(err, r.out.Close())
+	}
+	if err != nil && r.log != nil && len(r.done) > 0 {
+		fmt.Fprintf(e.Err, "%s holds %d readings: the same command with --resume goes on from there\n", path+partSuffix, r.rows)
 	}
 	if err != nil || r.path == "" {
 		return err
@@ -182,8 +236,14 @@ func (r *exportRun) tidy() error {
 // open makes the files, or goes on with those of an interrupted export.
 func (r *exportRun) open(ctx context.Context, resume bool) (err error) {
 	if r.path != "" {
-		if _, err := os.Stat(r.path); err == nil {
+		if info, err := os.Stat(r.path); err == nil {
+			if info.IsDir() {
+				return telemetry.Errorf(telemetry.CodeInvalid, "export", "%s is a directory", r.path).WithHint("name a file in it with -o; --all fills a directory")
+			}
 			return telemetry.Errorf(telemetry.CodeConflict, "export", "%s is there already", r.path).WithHint("remove it, or name another")
+		}
+		if dir := filepath.Dir(r.path); !isDirectory(dir) {
+			return telemetry.Errorf(telemetry.CodeNotFound, "export", "there is no directory %s for %s", dir, filepath.Base(r.path)).WithHint("make it, or name a file in a directory that is there")
 		}
 		if resume {
 			if err := r.load(); err != nil {
@@ -221,6 +281,11 @@ func (r *exportRun) open(ctx context.Context, resume bool) (err error) {
 		}
 	}
 	return r.openState()
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // openState begins the state anew with what is known: a torn last line goes.
@@ -269,7 +334,7 @@ func (r *exportRun) load() error {
 	if err != nil || json.Unmarshal(first, &was) != nil || was.Plan == nil {
 		return nil // nothing was written
 	}
-	if !reflect.DeepEqual(was.Scope, r.state.Scope) || was.Format != r.state.Format {
+	if !slices.Equal(was.Asked, r.state.Asked) || was.Format != r.state.Format {
 		return telemetry.Errorf(telemetry.CodeConflict, "export", "the export into %s that was interrupted had other options", r.path).
 			WithHint("give the same ones, or begin again without --resume")
 	}
@@ -321,6 +386,7 @@ func (r *exportRun) write(ctx context.Context) error {
 			if err := r.note(d); err != nil {
 				return err
 			}
+			r.done = append(r.done, d)
 		}
 	}
 	return r.end(ctx)

@@ -212,6 +212,9 @@ func (r *importRun) file(ctx context.Context, path, format, table string) error 
 	if table == "" {
 		table = r.o.Table
 	}
+	if table == "" && path == transfer.Stdin {
+		return telemetry.Errorf(telemetry.CodeInvalid, "import", "which table the rows of standard input are for cannot be told").WithHint("name it with --table")
+	}
 	if table == "" { // env.csv and env.csv.gz are named for their table
 		table, _, _ = strings.Cut(filepath.Base(path), ".")
 	}

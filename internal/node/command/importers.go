@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
+	"github.com/weir-telemetry/weir/internal/transfer"
 )
 
 // importer is one kind of thing that weir import takes.
@@ -82,8 +84,8 @@ func probePath(path string) (*candidate, error) {
 	}
 	p.head = make([]byte, probeBytes)
 	n, err := io.ReadFull(f, p.head)
-	if p.head = p.head[:n]; n == 0 && err != nil {
-		return nil, telemetry.Errorf(telemetry.CodeInvalid, "import", "%s: nothing can be read: %v", path, err)
+	if p.head = p.head[:n]; err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "import", "%s cannot be read: %v", path, err)
 	}
 	return p, nil
 }
@@ -126,11 +128,18 @@ func chooseImporter(o *ImportOptions) (*importer, error) {
 	}
 	var chosen *importer
 	for _, path := range o.Paths {
+		if path == transfer.Stdin {
+			return nil, telemetry.Errorf(telemetry.CodeInvalid, "import", "what standard input is cannot be told").
+				WithHint("say it: --format csv or --format ndjson, with --table")
+		}
 		p, err := probePath(path)
 		if err != nil {
 			return nil, err
 		}
 		im := sniff(p)
+		if im == nil && len(p.head) == 0 {
+			return nil, telemetry.Errorf(telemetry.CodeInvalid, "import", "%s is empty", path)
+		}
 		if im == nil {
 			return nil, telemetry.Errorf(telemetry.CodeInvalid, "import", "%s: what it is cannot be told", path).
 				WithHint("say it with --format: " + importerNames())

@@ -31,13 +31,13 @@ func TestSinceIsATimeOrAnAge(t *testing.T) {
 		"":                     {},
 		"2h":                   now.Add(-2 * time.Hour),
 		"2026-01-31T12:00:00Z": time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC),
-		"2026-01-31":           time.Date(2026, 1, 31, 0, 0, 0, 0, time.Local),
+		"2026-01-31":           time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC),
 	} {
-		if got, err := ParseSince(text, now, time.ParseDuration); err != nil || !got.Equal(want) {
+		if got, err := ParseSince("--since", text, now, time.ParseDuration); err != nil || !got.Equal(want) {
 			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}
-	if _, err := ParseSince("soon", now, time.ParseDuration); telemetry.CodeOf(err) != telemetry.CodeInvalid {
+	if _, err := ParseSince("--since", "soon", now, time.ParseDuration); telemetry.CodeOf(err) != telemetry.CodeInvalid {
 		t.Errorf("soon: %v", err)
 	}
 }

@@ -15,21 +15,22 @@ import (
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// ParseSince reads a point in time: RFC 3339, a date, or an age such as 2h or 7d
+// ParseSince reads a point in time that a flag gives: RFC 3339, a date (without a
+// zone it is UTC, as in SQL and in what is printed), or an age such as 2h or 7d
 // before now.
-func ParseSince(text string, now time.Time, age func(string) (time.Duration, error)) (time.Time, error) {
+func ParseSince(flag, text string, now time.Time, age func(string) (time.Duration, error)) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+		if t, err := time.Parse(layout, text); err == nil {
 			return t, nil
 		}
 	}
 	if d, err := age(text); err == nil {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, telemetry.Errorf(telemetry.CodeInvalid, "read --since", "%q is neither a time nor an age", text).
+	return time.Time{}, telemetry.Errorf(telemetry.CodeInvalid, "read "+flag, "%q is neither a time nor an age", text).
 		WithHint("write it as 2h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z")
 }
 

@@ -25,8 +25,11 @@ func Query(ctx context.Context, e *Env, sql, format string) error {
 		sql = string(data)
 	}
 	out := bufio.NewWriterSize(e.Out, 64<<10)
-	err := e.query(ctx, sql, format, out)
-	return errors.Join(err, out.Flush())
+	err := damageHint(e.query(ctx, sql, format, out))
+	if broken := out.Flush(); broken != nil { // which is then what err is about, too
+		return fmt.Errorf("write the rows: %w", broken)
+	}
+	return err
 }
 
 func (e *Env) query(ctx context.Context, sql, format string, w io.Writer) error {

@@ -48,6 +48,15 @@ func Verify(ctx context.Context, e *Env, dir, snapshot string, asJSON bool) erro
 	return err
 }
 
+// damageHint says of an error about damaged bytes of the store what helps.
+func damageHint(err error) error {
+	var e *telemetry.Error
+	if telemetry.CodeOf(err) != telemetry.CodeDamaged || errors.As(err, &e) && e.Hint != "" {
+		return err
+	}
+	return &telemetry.Error{Code: telemetry.CodeDamaged, Message: err.Error(), Err: err, Hint: "weir verify lists all that is damaged, and what to do; what does not need it is answered"}
+}
+
 func (e *Env) printReport(r *VerifyReport) error {
 	damaged := 0
 	for _, f := range r.Findings {
