@@ -129,6 +129,9 @@ void weir_body_begin(struct weir_check *c, const struct weir_captures *captures)
 /* Completes the body. */
 void weir_body_end(struct weir_check *c);
 
+/* The time is known: where no field stands yet, it is written at once, and the fields need not make room for it. */
+void weir_body_time(struct weir_check *c);
+
 void weir_body_decimal(struct weir_check *c, uint32_t field, const struct decimal *d);
 void weir_body_integer(struct weir_check *c, uint32_t field, int64_t value);
 void weir_body_byte(struct weir_check *c, uint32_t field, uint8_t value);

@@ -73,17 +73,17 @@ static void take_text(struct weir_check *c, uint32_t field) {
   }
 }
 
-static void take_number(struct weir_check *c, const struct value *v, uint32_t field, uint8_t form) {
+static void take_number(struct weir_check *c, const struct decimal *d, uint32_t field, uint8_t form) {
   int64_t i;
   if (form == 0) {
-    if (weir_decimal_overflows(&v->number)) {
+    if (d->exponent > 0 && weir_decimal_overflows(d)) {
       weir_check_later(c, WEIR_CODE_OVERFLOW, c->node, c->start);
     } else {
-      weir_body_decimal(c, field, &v->number);
+      weir_body_decimal(c, field, d);
     }
-  } else if (form != 1 || !weir_decimal_is_integer(&v->number)) {
+  } else if (form != 1 || !weir_decimal_is_integer(d)) {
     weir_check_later(c, WEIR_CODE_COLUMN, c->node, c->start);
-  } else if (weir_decimal_to_int(&v->number, &i)) {
+  } else if (weir_decimal_to_int(d, &i)) {
     weir_body_integer(c, field, i);
   } else {
     weir_check_later(c, WEIR_CODE_INT_RANGE, c->node, c->start);
@@ -106,7 +106,7 @@ static void take_column(struct weir_check *c, const struct value *v, uint32_t fi
   if (form == 5) {
     take_mapped(c, v, field, c->plan + read16(f + 4));
   } else if (v->type & TYPE_NUMBER) {
-    take_number(c, v, field, form);
+    take_number(c, &v->number, field, form);
   } else if (v->type == TYPE_STRING && form == 2) {
     take_text(c, field);
   } else if (v->type == TYPE_STRING && form == 4 && v->choice != NO_CHOICE) {
@@ -126,9 +126,16 @@ static void take_tag(struct weir_check *c, const struct value *v, uint32_t field
   }
 }
 
+static void time_taken(struct weir_check *c, bool taken) {
+  if (taken) {
+    weir_body_time(c);
+  } else {
+    weir_check_later(c, WEIR_CODE_TIME, c->node, c->start);
+  }
+}
+
 static void take_time(struct weir_check *c, const struct value *v) {
-  bool taken = (v->type & TYPE_NUMBER) ? weir_time_number(c, &v->number) : v->type == TYPE_STRING && weir_time_text(c);
-  if (!taken) weir_check_later(c, WEIR_CODE_TIME, c->node, c->start);
+  time_taken(c, (v->type & TYPE_NUMBER) ? weir_time_number(c, &v->number) : v->type == TYPE_STRING && weir_time_text(c));
 }
 
 /* Hands a value to everything that wants it. */
@@ -263,9 +270,30 @@ void weir_check_number(struct weir_check *c) {
   weir_check_decimal(c, &d);
 }
 
+/* Takes a number whose place has nothing but its type and bounds to say, and one use. False: it has more. */
+static inline bool plain_number(struct weir_check *c, const struct decimal *d) {
+  const uint8_t *n = c->plan + c->node;
+  uint32_t types = n[NODE_TYPES], use = n[NODE_USE], checks = read16(n + NODE_CHECKS), mask = 0;
+  if (c->refused || use == USE_LIST) return false;
+  if ((types & TYPE_FRACTION) == 0 && d->exponent < 0) return false; /* is it an integer? */
+  if ((types & TYPE_INTEGER) == 0) return false;
+  if (use == USE_COLUMN && plan_field(c->plan, n[NODE_FIELD])[1] > 1) return false;
+  if (checks != 0) {
+    mask = read16(c->plan + checks);
+    if ((mask & ~(uint32_t)(CHECK_MIN | CHECK_MAX)) != 0) return false;
+    if (!number_within(c, d, mask, c->plan + checks + 2)) return true;
+  }
+  if (use == USE_COLUMN) {
+    take_number(c, d, n[NODE_FIELD], plan_field(c->plan, n[NODE_FIELD])[1]);
+  } else if (use == USE_TIME) {
+    time_taken(c, weir_time_number(c, d));
+  }
+  return true;
+}
+
 void weir_check_decimal(struct weir_check *c, const struct decimal *d) {
+  if (c->node == 0 || plain_number(c, d)) return;
   struct value v = {TYPE_INTEGER, false, NO_CHOICE, *d};
-  if (c->node == 0) return;
   uint8_t types = c->plan[c->node + NODE_TYPES] & TYPE_NUMBER;
   if (types != TYPE_NUMBER && !weir_decimal_is_integer(&v.number)) v.type = TYPE_FRACTION;
   check_scalar(c, &v);

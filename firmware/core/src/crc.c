@@ -1,10 +1,11 @@
 #include "crc.h"
 
+#include "bytes.h"
+
 /*
- * One table lookup for each byte: 1 KB of flash, 7 instructions a byte on
- * Cortex-M3. A table of 16 takes 64 bytes and 12 instructions a byte; four
- * tables take 4 KB and save 3 more. A block of 512 bytes holds many records, so
- * the difference is a hundred instructions a record: this is the middle.
+ * One table lookup for each byte, of which four are read at once: 1 KB of flash,
+ * 4 instructions a byte on Cortex-M3. A table of 16 takes 64 bytes and 12
+ * instructions a byte; four tables take 4 KB and save less than one more.
  */
 static const uint32_t table[256] = {
     0x00000000u, 0x77073096u, 0xEE0E612Cu, 0x990951BAu, 0x076DC419u, 0x706AF48Fu, 0xE963A535u, 0x9E6495A3u,
@@ -44,6 +45,13 @@ static const uint32_t table[256] = {
 uint32_t weir_crc32(uint32_t crc, const void *data, size_t n) {
   const uint8_t *p = data;
   crc = ~crc;
+  for (; n >= 4; n -= 4, p += 4) {
+    crc ^= weir_get32(p);
+    crc = table[crc & 0xFFu] ^ crc >> 8;
+    crc = table[crc & 0xFFu] ^ crc >> 8;
+    crc = table[crc & 0xFFu] ^ crc >> 8;
+    crc = table[crc & 0xFFu] ^ crc >> 8;
+  }
   while (n--) crc = table[(crc ^ *p++) & 0xFFu] ^ crc >> 8;
   return ~crc;
 }

@@ -2,11 +2,12 @@
 
 #include "plan_read.h"
 
+static const uint32_t powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
+
 bool weir_decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
   if (mantissa == 0) power = 0;
   if (power > 19) return false;
-  if (power <= 4 && mantissa >> 32 == 0) { /* what telemetry is made of */
-    static const uint16_t powers[] = {1, 10, 100, 1000, 10000};
+  if (power <= 9 && mantissa >> 32 == 0) { /* what telemetry is made of */
     *out = (uint64_t)(uint32_t)mantissa * powers[power];
     return true;
   }
@@ -18,30 +19,28 @@ bool weir_decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
   return true;
 }
 
-/* Compares a * 10^ea with b * 10^eb. Where bringing both to one exponent is more
- * than 64 bits hold, the one that grew is the larger. */
-static int compare_scaled(uint64_t a, int32_t ea, uint64_t b, int32_t eb) {
-  if (a == 0 || b == 0) return (a > b) - (a < b);
-  if (ea > eb) {
-    if (!weir_decimal_scale(a, (uint32_t)(ea - eb), &a)) return 1;
-  } else if (eb > ea) {
-    if (!weir_decimal_scale(b, (uint32_t)(eb - ea), &b)) return -1;
-  }
+/* Compares a * 10^shift with b. Where the product is more than 64 bits hold, it is the larger. */
+static int compare_scaled(uint64_t a, int32_t shift, uint64_t b) {
+  if (!weir_decimal_scale(a, (uint32_t)shift, &a)) return 1;
   return (a > b) - (a < b);
+}
+
+/* How two numbers that are neither zero nor of different signs stand to each other, their signs left out. */
+static int compare_sizes(uint64_t a, uint64_t b, int32_t shift) {
+  if (((a | b) >> 32) == 0 && shift >= -9 && shift <= 9) { /* two products of 32 bits: what telemetry is made of */
+    a = (uint64_t)(uint32_t)a * powers[shift > 0 ? shift : 0];
+    b = (uint64_t)(uint32_t)b * powers[shift < 0 ? -shift : 0];
+    return (a > b) - (a < b);
+  }
+  return shift >= 0 ? compare_scaled(a, shift, b) : -compare_scaled(b, -shift, a);
 }
 
 int weir_decimal_compare(const struct decimal *d, const uint8_t *constant) {
   uint64_t other = read64(constant);
   bool negative = constant[10] & DECIMAL_NEGATIVE;
-  if (d->mantissa == 0 && other == 0) return 0;
-  if (d->mantissa == 0) return negative ? 1 : -1;
-  if (other == 0) return d->negative ? -1 : 1;
-  if (d->negative != negative) return d->negative ? -1 : 1;
-  if (d->exponent == read16s(constant + 8)) {
-    int same = (d->mantissa > other) - (d->mantissa < other);
-    return negative ? -same : same;
-  }
-  int order = compare_scaled(d->mantissa, d->exponent, other, read16s(constant + 8));
+  if (other == 0) return d->mantissa == 0 ? 0 : d->negative ? -1 : 1;
+  if (d->mantissa == 0 || d->negative != negative) return negative ? 1 : -1;
+  int order = compare_sizes(d->mantissa, other, d->exponent - read16s(constant + 8));
   return negative ? -order : order;
 }
 
