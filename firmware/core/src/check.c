@@ -161,7 +161,8 @@ int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uin
 void weir_check_feed(struct weir_check *check, const void *bytes, uint32_t size) {
   struct weir_check *c = check;
   const uint8_t *p = bytes;
-  if (c->plan[PLAN_PAYLOAD] == PAYLOAD_VALUE) weir_check_bare_bytes(c, p, size);
+  const bool value = c->plan[PLAN_PAYLOAD] == PAYLOAD_VALUE;
+  if (value) weir_check_bare_bytes(c, p, size);
   uint32_t i = 0;
   while (i < size) {
     uint32_t taken = 1;
@@ -189,7 +190,7 @@ void weir_check_feed(struct weir_check *check, const void *bytes, uint32_t size)
     }
     i += taken;
     c->at += taken;
-    if (c->refused && c->plan[PLAN_PAYLOAD] == PAYLOAD_VALUE) c->state = S_STOP; /* the first error decides alone */
+    if (value && c->refused) c->state = S_STOP; /* the first error decides alone */
   }
 }
 

@@ -33,19 +33,13 @@ static inline const uint8_t *quick_number(const uint8_t *q, struct decimal *d) {
   d->negative = *q == '-';
   if (*q == '-') q++;
   first = q;
-  while ((digit = (uint32_t)*q - '0') <= 9) {
-    m = m * 10 + digit;
-    q++;
-  }
+  for (digit = (uint32_t)*q - '0'; digit <= 9; digit = (uint32_t)*++q - '0') m = m * 10 + digit;
   count = (uint32_t)(q - first);
   if (count != 1 && (count == 0 || *first == '0')) return NULL;
   d->exponent = 0;
   if (*q == '.') {
     point = ++q;
-    while ((digit = (uint32_t)*q - '0') <= 9) {
-      m = m * 10 + digit;
-      q++;
-    }
+    for (digit = (uint32_t)*q - '0'; digit <= 9; digit = (uint32_t)*++q - '0') m = m * 10 + digit;
     if (q == point) return NULL;
     count += (uint32_t)(q - point);
     d->exponent = (int32_t)(point - q);

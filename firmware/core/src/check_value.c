@@ -257,7 +257,23 @@ static void check_scalar(struct weir_check *c, struct value *v) {
   }
 }
 
+/* Takes a text whose place has nothing but its choices to say, and records which it is. False: it has more, or is none. */
+static inline bool plain_choice(struct weir_check *c) {
+  const uint8_t *n = c->plan + c->node;
+  uint32_t checks = read16(n + NODE_CHECKS);
+  if (c->refused || c->text_over || n[NODE_USE] != USE_COLUMN || (n[NODE_TYPES] & TYPE_STRING) == 0) return false;
+  if (checks == 0 || read16(c->plan + checks) != CHECK_ENUM || plan_field(c->plan, n[NODE_FIELD])[1] != 4) return false;
+  const uint8_t *list = c->plan + read16(c->plan + checks + 2);
+  for (uint32_t i = 0; i < list[0]; i++) {
+    if (!weir_check_text_is(c, c->plan + read16(list + 1 + 2 * i))) continue;
+    weir_body_byte(c, n[NODE_FIELD], (uint8_t)i);
+    return true;
+  }
+  return false;
+}
+
 void weir_check_string(struct weir_check *c) {
+  if (c->node == 0 || plain_choice(c)) return;
   struct value v = {TYPE_STRING, false, NO_CHOICE, {0, 0, false}};
   check_scalar(c, &v);
 }

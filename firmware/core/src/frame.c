@@ -4,22 +4,13 @@
 
 #include "bytes.h"
 #include "crc.h"
+#include "octets.h"
 
-enum { BASE = 6, VARINT_MAX = 10 };
+enum { BASE = 6 };
 
 static uint32_t block_crc(const uint8_t *sector) {
   /* The CRC's own four bytes lie between; what they part is small, so it comes last. */
   return weir_crc32(weir_crc32(0, sector + 8, WEIR_SECTOR - 8), sector, 4);
-}
-
-static unsigned put_varint(uint8_t *p, uint64_t v) {
-  unsigned n = 0;
-  while (v >= 0x80) {
-    p[n++] = (uint8_t)(v | 0x80);
-    v >>= 7;
-  }
-  p[n++] = (uint8_t)v;
-  return n;
 }
 
 void weir_frame_begin(struct weir_frame *f, uint8_t *sector, uint64_t epoch, uint64_t first, uint64_t uptime, bool delta,
@@ -63,19 +54,19 @@ static unsigned put_body(struct weir_frame *f, uint8_t *to, unsigned room, uint8
 
 int weir_frame_append(struct weir_frame *f, uint8_t kind, uint64_t sequence, uint64_t uptime, const uint8_t *body,
                       uint16_t size) {
-  uint8_t head[1 + 2 * VARINT_MAX];
+  uint8_t spare[1 + 2 * WEIR_VARINT_MAX];
   bool sequenced = kind < WEIR_KIND_EPOCH;
   if (sequence != f->next || (sequenced && f->count == UINT8_MAX) || size > WEIR_RECORD_MAX) return WEIR_E_FULL;
   if (uptime < f->uptime) uptime = f->uptime;
-  head[0] = kind;
-  unsigned h = 1 + put_varint(head + 1, uptime - f->uptime);
-  h += put_varint(head + h, size);
   unsigned room = (unsigned)f->limit - f->used;
+  uint8_t *to = f->sector + WEIR_FRAME_HEAD + f->used, *head = room >= sizeof spare ? to : spare;
+  head[0] = kind;
+  unsigned h = 1 + weir_put_varint(head + 1, uptime - f->uptime);
+  h += weir_put_varint(head + h, size);
   if (h > room) return WEIR_E_FULL;
-  uint8_t *to = f->sector + WEIR_FRAME_HEAD + f->used;
   unsigned n = put_body(f, to + h, room - h, kind, body, size);
   if (n == 0 && size != 0) return WEIR_E_FULL;
-  memcpy(to, head, h);
+  if (head != to) memcpy(to, head, h);
   f->used = (uint16_t)(f->used + h + n);
   f->uptime = uptime;
   if (sequenced) {

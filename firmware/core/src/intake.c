@@ -13,6 +13,11 @@ enum { HOLD_US = 2 * SECOND }; /* a card may stall so long; after that the conne
 static const char schema_prefix[] = "weir/schema/";
 enum { SCHEMA_PREFIX = sizeof schema_prefix - 1 };
 
+/* All topics of the recorder's own begin so; those of readings hardly ever do. */
+static bool is_own(const struct weir_mqtt_message *m) {
+  return m->topic_size > 5 && weir_get32((const uint8_t *)m->topic) == UINT32_C(0x72696577) && m->topic[4] == '/'; /* weir */
+}
+
 static bool is_topic(const struct weir_mqtt_message *m, const char *topic) {
   return m->topic_size == strlen(topic) && m->topic_size <= WEIR_MQTT_TOPIC_MAX && memcmp(m->topic, topic, m->topic_size) == 0;
 }
@@ -42,12 +47,13 @@ uint64_t weir_intake_push(struct weir *w, uint8_t kind, const uint8_t *body, uin
 /* ------------------------------------------------------------ the receipts */
 
 static struct weir_receipt *receipt(struct weir *w, uint32_t i) {
-  return &w->receipts[(w->receipt_at + i) % WEIR_IN_FLIGHT];
+  uint32_t at = w->receipt_at + i; /* below twice as many */
+  return &w->receipts[at < WEIR_IN_FLIGHT ? at : at - WEIR_IN_FLIGHT];
 }
 
 static void add_receipt(struct weir *w, uint16_t id, uint16_t hash, uint64_t sequence) {
   if (w->receipt_count == WEIR_IN_FLIGHT) { /* the oldest is acknowledged: begin looked */
-    w->receipt_at = (uint8_t)((w->receipt_at + 1) % WEIR_IN_FLIGHT);
+    w->receipt_at = (uint8_t)(w->receipt_at + 1 < WEIR_IN_FLIGHT ? w->receipt_at + 1 : 0);
     w->receipt_count--;
   }
   *receipt(w, w->receipt_count++) = (struct weir_receipt){id, hash, (uint32_t)sequence, false};
@@ -67,9 +73,9 @@ static const struct weir_receipt *known(struct weir *w, const struct weir_mqtt_m
 
 /* Four bytes at a time, multiplied as in FNV-1 (Fowler, Noll, Vo), folded. It only tells apart what has the same id. */
 static uint16_t hash_of(const uint8_t *body, uint32_t size) {
-  uint32_t h = 2166136261u ^ size, i = 0;
-  for (; i + 4 <= size; i += 4) h = (h ^ weir_get32(body + i)) * 16777619u;
-  for (; i < size; i++) h = (h ^ body[i]) * 16777619u;
+  uint32_t h = 2166136261u ^ size;
+  for (; size >= 4; size -= 4, body += 4) h = (h ^ weir_get32(body)) * 16777619u;
+  for (; size > 0; size--) h = (h ^ *body++) * 16777619u;
   return (uint16_t)(h ^ h >> 16);
 }
 
@@ -224,13 +230,14 @@ static int on_begin(void *ctx, const struct weir_mqtt_message *m) {
     w->stats.held++;
     return WEIR_BUSY;
   }
-  if (is_topic(m, w->uplink.down_topic)) {
+  const bool own = is_own(m);
+  if (own && is_topic(m, w->uplink.down_topic)) {
     w->in_kind = IN_DOWN;
     w->uplink.down_size = 0;
     return WEIR_OK;
   }
   if (w->phase != PHASE_RUNNING) return WEIR_BUSY;
-  if (is_schema_topic(m) && w->schema_subscribed) {
+  if (own && is_schema_topic(m) && w->schema_subscribed) {
     int r = weir_rollout_begin(w, m);
     if (r == WEIR_OK) w->in_kind = IN_SCHEMA;
     return r;

@@ -14,6 +14,10 @@ static inline uint32_t weir_get16be(const uint8_t *p) { return ((uint32_t)p[0] <
 /* Writes v as LEB128 and returns how many bytes it took (at most WEIR_VARINT_MAX). */
 static inline uint32_t weir_put_varint(uint8_t *p, uint64_t v) {
   uint32_t n = 0;
+  if (v < 0x80) { /* nearly always; 64-bit shifts are dear on small processors */
+    p[0] = (uint8_t)v;
+    return 1;
+  }
   while (v >= 0x80) {
     p[n++] = (uint8_t)(v | 0x80);
     v >>= 7;
@@ -26,7 +30,7 @@ static inline uint32_t weir_put_varint(uint8_t *p, uint64_t v) {
  * cut off, too many, or not the shortest form. */
 static inline uint32_t weir_get_varint(const uint8_t *p, size_t size, uint64_t *v) {
   uint64_t out = 0;
-  if (size > 0 && p[0] < 0x80) { /* nearly always; 64-bit shifts are dear on small processors */
+  if (size > 0 && p[0] < 0x80) { /* nearly always */
     *v = p[0];
     return 1;
   }

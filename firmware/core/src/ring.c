@@ -24,6 +24,7 @@ static uint32_t place_for(const struct weir_ring *r, uint32_t n) {
 
 static uint32_t varint_size(uint64_t v) {
   uint32_t n = 1;
+  if (v < 0x80) return 1; /* nearly always */
   for (; v >= 0x80; v >>= 7) n++;
   return n;
 }
@@ -64,9 +65,15 @@ static uint32_t settle(const struct weir_ring *r, uint32_t at) {
 static void decode(const struct weir_ring *r, uint32_t at, struct weir_ring_entry *e) {
   const uint8_t *p = r->bytes + at;
   uint64_t v = 0;
+  e->kind = READING;
+  if (r->size - at > 2 && ((p[0] | p[1]) & 0x80) == 0 && (p[0] & 1) == 0) { /* nearly always: a short reading, soon after the one before */
+    e->size = p[0] >> 1;
+    e->uptime_ms = p[1];
+    e->body = p + 2;
+    return;
+  }
   p += weir_get_varint(p, r->size - at, &v);
   e->size = (uint32_t)(v >> 1);
-  e->kind = READING;
   if ((v & 1) != 0) e->kind = *p++;
   p += weir_get_varint(p, (size_t)(r->bytes + r->size - p), &v);
   e->uptime_ms = v; /* the difference; the caller adds */
