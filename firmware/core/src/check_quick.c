@@ -88,7 +88,8 @@ static inline uint32_t may_come(const struct weir_check *c, const struct weir_le
 uint32_t weir_check_quick(struct weir_check *c, const uint8_t *p, uint32_t n) {
   const uint8_t *plan = c->plan, *begin = p, *end = p + n;
   struct weir_level *l = &c->levels[c->depth - 1];
-  uint32_t object = l->node == 0 ? 0 : read16(plan + l->node + NODE_OBJECT), at = c->at, first = l->count, taken = 0;
+  uint32_t object = l->node == 0 ? 0 : read16(plan + l->node + NODE_OBJECT), first = l->count, taken = 0;
+  const uint32_t behind = c->at - (uint32_t)(uintptr_t)p; /* from addresses to offsets, modulo 2^32 */
   if (object == 0 || c->refused || (plan[object + 1] & OBJECT_PLAIN) == 0) return 0;
   uint32_t left = may_come(c, l, plan[object], first);
   const uint8_t *entry = plan + object + OBJECT_HEAD + OBJECT_ENTRY * first;
@@ -112,7 +113,7 @@ uint32_t weir_check_quick(struct weir_check *c, const uint8_t *p, uint32_t n) {
       if (q == NULL) break;
     }
     c->node = (uint16_t)child;
-    c->start = at + (uint32_t)(value - begin);
+    c->start = (uint32_t)(uintptr_t)value + behind;
     c->state = S_AFTER;
     taken++;
     entry += OBJECT_ENTRY;

@@ -185,7 +185,7 @@ static void take_null(struct weir_check *c, const struct value *v) {
 }
 
 /* Runs minimum, maximum and multipleOf; at stands at the first of them. */
-static bool number_within(struct weir_check *c, const struct decimal *d, uint32_t mask, const uint8_t *at) {
+static inline bool number_within(struct weir_check *c, const struct decimal *d, uint32_t mask, const uint8_t *at) {
   if (mask & CHECK_MIN) {
     int order = weir_decimal_compare(d, at);
     if (order < 0 || (order == 0 && (at[10] & DECIMAL_EXCLUSIVE))) {
@@ -300,7 +300,11 @@ static inline bool plain_number(struct weir_check *c, const struct decimal *d) {
     if (!number_within(c, d, mask, c->plan + checks + 2)) return true;
   }
   if (use == USE_COLUMN) {
-    take_number(c, d, n[NODE_FIELD], plan_field(c->plan, n[NODE_FIELD])[1]);
+    if (d->exponent <= 0 && plan_field(c->plan, n[NODE_FIELD])[1] == 0) { /* what take_number comes to */
+      weir_body_decimal(c, n[NODE_FIELD], d);
+    } else {
+      take_number(c, d, n[NODE_FIELD], plan_field(c->plan, n[NODE_FIELD])[1]);
+    }
   } else if (use == USE_TIME) {
     time_taken(c, weir_time_number(c, d));
   }

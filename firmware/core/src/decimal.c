@@ -1,7 +1,5 @@
 #include "decimal.h"
 
-#include "plan_read.h"
-
 static const uint32_t powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
 
 bool weir_decimal_scale(uint64_t mantissa, uint32_t power, uint64_t *out) {
@@ -25,23 +23,13 @@ static int compare_scaled(uint64_t a, int32_t shift, uint64_t b) {
   return (a > b) - (a < b);
 }
 
-/* How two numbers that are neither zero nor of different signs stand to each other, their signs left out. */
-static int compare_sizes(uint64_t a, uint64_t b, int32_t shift) {
+int weir_decimal_compare_sizes(uint64_t a, uint64_t b, int32_t shift) {
   if (((a | b) >> 32) == 0 && shift >= -9 && shift <= 9) { /* two products of 32 bits: what telemetry is made of */
     a = (uint64_t)(uint32_t)a * powers[shift > 0 ? shift : 0];
     b = (uint64_t)(uint32_t)b * powers[shift < 0 ? -shift : 0];
     return (a > b) - (a < b);
   }
   return shift >= 0 ? compare_scaled(a, shift, b) : -compare_scaled(b, -shift, a);
-}
-
-int weir_decimal_compare(const struct decimal *d, const uint8_t *constant) {
-  uint64_t other = read64(constant);
-  bool negative = constant[10] & DECIMAL_NEGATIVE;
-  if (other == 0) return d->mantissa == 0 ? 0 : d->negative ? -1 : 1;
-  if (d->mantissa == 0 || d->negative != negative) return negative ? 1 : -1;
-  int order = compare_sizes(d->mantissa, other, d->exponent - read16s(constant + 8));
-  return negative ? -order : order;
 }
 
 bool weir_decimal_is_integer(const struct decimal *d) {

@@ -8,14 +8,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "plan_read.h"
+
 struct decimal {
   uint64_t mantissa;
   int32_t exponent; /* 0 for zero */
   bool negative;
 };
 
+/* How a * 10^shift stands to b, neither of which is zero. */
+int weir_decimal_compare_sizes(uint64_t a, uint64_t b, int32_t shift);
+
 /* -1, 0, 1: how the number stands to a decimal of a plan; -0 equals 0. */
-int weir_decimal_compare(const struct decimal *d, const uint8_t *constant);
+static inline int weir_decimal_compare(const struct decimal *d, const uint8_t *constant) {
+  uint64_t other = read64(constant);
+  bool negative = constant[10] & DECIMAL_NEGATIVE;
+  if (other == 0) return d->mantissa == 0 ? 0 : d->negative ? -1 : 1;
+  if (d->mantissa == 0 || d->negative != negative) return negative ? 1 : -1;
+  int order = weir_decimal_compare_sizes(d->mantissa, other, d->exponent - read16s(constant + 8));
+  return negative ? -order : order;
+}
 
 bool weir_decimal_is_integer(const struct decimal *d);
 

@@ -94,7 +94,7 @@ void __wrap_weir_check_feed(struct weir_check *c, const void *bytes, uint32_t si
   measure_leave();
 }
 
-WRAPPED(MEASURE_CHECK, int, weir_check_begin, (struct weir_check *c, const struct weir_plan *p, uint8_t slot, const struct weir_captures *captures, uint8_t *body, uint32_t room), (c, p, slot, captures, body, room))
+WRAPPED(MEASURE_CHECK, int, weir_check_begin, (struct weir_check *c, const struct weir_plan *p, uint8_t slot, const struct weir_captures *captures, uint8_t *body, uint32_t room, uint64_t key), (c, p, slot, captures, body, room, key))
 WRAPPED(MEASURE_CHECK, enum weir_verdict, weir_check_end, (struct weir_check *c), (c))
 WRAPPED(MEASURE_CHECK, bool, weir_plan_match, (const struct weir_plan *p, const char *topic, uint32_t size, struct weir_captures *captures), (p, topic, size, captures))
 WRAPPED(MEASURE_RECORD, uint64_t, weir_ring_push, (struct weir_ring *r, uint8_t kind, uint64_t uptime, const uint8_t *body, uint32_t size), (r, kind, uptime, body, size))

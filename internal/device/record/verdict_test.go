@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/schema"
@@ -145,4 +146,36 @@ func TestW1(t *testing.T) {
 		t.Errorf("verdict %d, a body of %d bytes: %x", s.verdict, len(s.body), s.body)
 	}
 	t.Logf("plan %d bytes, body %d bytes: %x", len(p.bin), len(s.body), s.body)
+}
+
+// TestTheLongestRecord fills every byte that the plan promises to a record, with the
+// time before the fields, where it is written as it comes, between them and behind.
+func TestTheLongestRecord(t *testing.T) {
+	p := newPair(t, startFirmware(t), `name: long
+version: 1
+topic: t
+profile: device
+time: {at: /ts, as: unix_ns}
+payload:
+  type: object
+  properties:
+    ts: {type: integer}
+    a:  {type: string}
+    b:  {type: boolean}
+    c:  {type: string}
+`)
+	const ts, b = `"ts":-9214559999999999999`, `"b":true`
+	a, c := `"a":"`+strings.Repeat("x", 128)+`"`, `"c":"`+strings.Repeat("y", 128)+`"`
+	for _, members := range [][]string{{ts, a, b, c}, {a, ts, b, c}, {a, b, c, ts}, {c, b, a, ts}, {ts, c, b, a}, {ts, c, a}, {c, ts, a}, {a, b, c}} {
+		payload := "{" + strings.Join(members, ",") + "}"
+		for seed := range uint32(8) {
+			if d := p.differ(t, "t", []byte(payload), seed); d != "" {
+				t.Errorf("%.200s: %s", payload, d)
+				break
+			}
+		}
+	}
+	if s := p.device.check(t, "t", []byte("{"+strings.Join([]string{ts, a, b, c}, ",")+"}"), 0); len(s.body) != BodyMax(p.bin)-1 {
+		t.Errorf("a body of %d bytes, the plan promises %d and one for the fields that are missing", len(s.body), BodyMax(p.bin))
+	}
 }
