@@ -6,9 +6,9 @@
  * Frames are given back nearly in the order in which they came: what is freed
  * before its time waits, marked, for those before it.
  *
- * Three segments of 536 bytes are the whole window, with headers 1,860 bytes; one
- * more must fit behind a wrap, which leaves out less than one. Ten segments of a
- * message of W1 each take 2,400.
+ * The window is three segments of 536 bytes; with headers they take 1,850, beside
+ * a frame that is no data, and a wrap leaves out less than one more. Of messages of
+ * W1 in a segment each nine fit so, and what finds no room comes again.
  */
 enum { ROOM = 2664 };
 
@@ -23,7 +23,7 @@ static struct {
   uint16_t end;        /* where the entries before the wrap end */
   uint16_t count;
 } ring = {0, 0, ROOM, 0};
-static uint8_t room[ROOM] __attribute__((aligned(4)));
+static uint8_t room[ROOM] __attribute__((aligned(__alignof__(struct entry))));
 
 static struct entry *entry_at(uint32_t at) { return (struct entry *)(void *)(room + at); }
 
@@ -60,7 +60,7 @@ static bool find(uint32_t size) {
 }
 
 struct pbuf *frames_alloc(uint32_t size) {
-  const uint32_t all = sizeof(struct entry) + ((size + 3u) & ~3u);
+  const uint32_t step = __alignof__(struct entry), all = (uint32_t)sizeof(struct entry) + (size + step - 1u) / step * step;
   if (size > ROOM || !find(all)) {
     return NULL;
   }
