@@ -3,6 +3,8 @@
 
 #include "../fuzz/fuzz_env_plan.c"
 #include "check.h"
+#include "core.h"
+#include "weir/record.h"
 #include "weir/weir.h"
 #include "wire.h"
 
@@ -156,11 +158,23 @@ static void a_full_ring_that_holds_lets_the_cursor_through(void) {
   CHECK_EQ(wire.connects, connects + 1); /* it asks for what was let go */
 }
 
+/* How many records of a kind are in the ring. */
+static unsigned in_ring(uint8_t kind) {
+  struct weir_ring_place p = {.sequence = w.ring.first};
+  struct weir_ring_entry e;
+  unsigned n = 0;
+  for (; weir_ring_at(&w.ring, &p, &e); weir_ring_step(&w.ring, &p, &e)) n += e.kind == kind;
+  return n;
+}
+
 static void the_oldest_gives_way(void) {
   start(WEIR_DROP_OLDEST, WEIR_ACK_RING);
+  weir_time_learn(&w, now, 1750000000000000, 1000, 1);
   for (unsigned i = 1; i <= 60; i++) say(i, (uint16_t)i, false);
   turn(200);
   CHECK_EQ(weir_stats(&w)->recorded, 60);
+  CHECK_EQ(in_ring(WEIR_KIND_PLAN), 1); /* without it, nobody understands the others */
+  CHECK_EQ(in_ring(WEIR_KIND_TIME), 1);
   CHECK(weir_stats(&w)->dropped_oldest > 0);
   CHECK_EQ(pubacks(0), 60);
 }
@@ -185,6 +199,22 @@ static void what_the_schema_refuses_is_acknowledged_and_counted(void) {
   CHECK_EQ(weir_stats(&w)->refused[WEIR_REFUSAL_UNMATCHED], 1);
   CHECK_EQ(weir_stats(&w)->recorded, 0);
   CHECK_EQ(pubacks(0), 3);
+}
+
+/* So that one damaged block does not take the meaning of all that follows. */
+static void the_plan_is_said_again(void) {
+  start(WEIR_HOLD, WEIR_ACK_RING);
+  uint64_t plans = 0;
+  for (unsigned i = 1; i <= 2100; i++) {
+    say(i % 100, 0, false);
+    turn(1);
+    plans += in_ring(WEIR_KIND_PLAN);
+    cursor(weir_ring_next(&w.ring) - 1);
+    turn(1);
+    CHECK_EQ(w.ring.count, 0);
+  }
+  CHECK_EQ(weir_stats(&w)->recorded, 2100);
+  CHECK_EQ(plans, 3); /* before the first, and after each 1,024 */
 }
 
 static void between_deadlines_nothing_happens(void) {
@@ -216,6 +246,7 @@ int main(void) {
   the_oldest_gives_way();
   the_newest_gives_way();
   what_the_schema_refuses_is_acknowledged_and_counted();
+  the_plan_is_said_again();
   between_deadlines_nothing_happens();
   wire_free(&wire);
   printf("intake: fine\n");

@@ -290,7 +290,7 @@ func TestDamageLeavesTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines, s, runs := scan(t, image)
-	if s.Report.Damaged != 2 || len(runs) != 1 || len(runs[0].Missing()) != 1 {
+	if s.Report.Damaged != 2 || len(runs) != 1 || len(runs[0].Missing()) != 1 || unaccounted(runs[0]) != 0 {
 		t.Fatalf("%+v, missing %v", s.Report, runs[0].Missing())
 	}
 	m := runs[0].Missing()[0]
@@ -309,6 +309,74 @@ func TestDamageLeavesTheRest(t *testing.T) {
 	}
 	again, _, _ := scan(t, image)
 	equal(t, again, lines)
+}
+
+// unaccounted is the sequence before which nobody knows what there was; 0: none.
+func unaccounted(r *Run) uint64 {
+	first, _ := r.Unaccounted()
+	return first
+}
+
+// TestNothingIsMissingInSilence: the beginning and the end of a run, and a whole
+// run, are missed where the card still says that they were there.
+func TestNothingIsMissingInSilence(t *testing.T) {
+	image := blank(t, 64<<20, false)
+	l := format(t, image, FormatOptions{ID: 5, Now: time.Now(), Budget: 8 << 20})
+	for _, run := range []string{"0x1111", "0x2222", "0x3333"} {
+		firmware(t, nil, "record", image, run, "300")
+	}
+	whole, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := int64(unit+l.Data+unit) * Sector
+	blocks := map[uint64][]int64{} // of each run
+	for at := first + Sector; at < first+l.SegmentBytes(); at += Sector {
+		if b, err := OpenBlock(whole[at : at+Sector]); err == nil {
+			blocks[b.Epoch] = append(blocks[b.Epoch], at)
+		}
+	}
+	damaged := func(sectors ...int64) map[uint64]string {
+		t.Helper()
+		data := bytes.Clone(whole)
+		for _, at := range sectors {
+			clear(data[at : at+Sector])
+		}
+		path := filepath.Join(t.TempDir(), "damaged.img")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, runs := scan(t, path)
+		said := map[uint64]string{}
+		for _, r := range runs {
+			said[r.Epoch] = fmt.Sprintf("%d %v %s", unaccounted(r), r.Missing(), r.Device)
+		}
+		return said
+	}
+	at := func(block int64) uint64 { // its first sequence
+		b, err := OpenBlock(whole[block : block+Sector])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.First
+	}
+	two := blocks[0x2222]
+	n := len(two)
+	for _, c := range []struct {
+		name    string
+		sectors []int64
+		want    string
+	}{
+		{"nothing", nil, "0 [] tool"},
+		{"its beginning", two[:2], fmt.Sprintf("%d [] tool", at(two[2]))},
+		{"its end", two[n-2:], fmt.Sprintf("0 [{8738 %d 301}] tool", at(two[n-2]))},
+		{"all of it", two, "0 [{8738 1 301}] tool"},
+		{"its middle", two[3:5], fmt.Sprintf("0 [{8738 %d %d}] tool", at(two[3]), at(two[5]))},
+	} {
+		if got := damaged(c.sectors...); got[0x2222] != c.want || len(got) != 3 || got[0x1111] != "0 [] tool" || got[0x3333] != "0 [] tool" {
+			t.Errorf("without %s: %v, want %s", c.name, got, c.want)
+		}
+	}
 }
 
 func TestAFragmentedSegmentIsSkippedAndAForeignVolumeRefused(t *testing.T) {

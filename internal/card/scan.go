@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -43,17 +45,43 @@ type Run struct {
 
 	serial uint64 // of its first block, for the order
 	spans  []Lost // sequences that are there, merged
+	// What epoch records say of the run: its first sequence on this card, and one past its last. 0: nothing.
+	from, end uint64
 }
 
-// Missing returns the ranges between the first and the last record of the run that
-// are neither there nor declared lost.
+// Missing returns the ranges that the card held and that are neither there nor
+// declared lost: between two records of the run, before its first and after its last.
 func (r *Run) Missing() (out []Lost) {
-	have := merge(append(append([]Lost{}, r.spans...), r.Lost...))
+	have := r.accounted()
+	if len(have) == 0 {
+		if r.end > 0 {
+			out = append(out, Lost{r.Epoch, max(r.from, 1), r.end})
+		}
+		return out
+	}
+	if r.from > 0 && r.from < have[0].First {
+		out = append(out, Lost{r.Epoch, r.from, have[0].First})
+	}
 	for i := 1; i < len(have); i++ {
 		out = append(out, Lost{r.Epoch, have[i-1].Next, have[i].First})
 	}
+	if last := have[len(have)-1].Next; r.end > last {
+		out = append(out, Lost{r.Epoch, last, r.end})
+	}
 	return out
 }
+
+// Unaccounted is the first sequence that the card accounts for, if it does not tell
+// what came before it: that was overwritten a while ago, or its blocks are damaged.
+func (r *Run) Unaccounted() (first uint64, ok bool) {
+	have := r.accounted()
+	if r.from > 0 || len(have) == 0 || have[0].First <= 1 {
+		return 0, false
+	}
+	return have[0].First, true
+}
+
+func (r *Run) accounted() []Lost { return merge(append(append([]Lost{}, r.spans...), r.Lost...)) }
 
 // merge joins ranges that touch.
 func merge(in []Lost) []Lost {
@@ -236,6 +264,9 @@ func (r *Run) survey(rec Record) {
 	case KindEpoch:
 		if e, ok := ReadEpoch(rec.Body); ok {
 			r.Info = e
+			if r.from == 0 || rec.Sequence < r.from {
+				r.from = rec.Sequence
+			}
 		}
 	case kindPlan:
 		r.plan(rec.Body)
@@ -275,6 +306,7 @@ func (r *Run) plan(body []byte) {
 }
 
 func (s *Scan) finish() []*Run {
+	s.bound()
 	var out []*Run
 	for epoch, r := range s.runs {
 		r.Device = s.names[s.cards[epoch]]
@@ -288,6 +320,24 @@ func (s *Scan) finish() []*Run {
 		return out[i].Epoch < out[j].Epoch
 	})
 	return out
+}
+
+// bound notes where runs ended: the epoch record of the next one says it. A run of
+// which nothing is left is known by that alone; on a card that has rotated it was
+// overwritten, so nothing is said of it there.
+func (s *Scan) bound() {
+	whole := s.Report.Sealed == 0 && len(s.first) > 0 && slices.Min(s.first) <= 1
+	for _, r := range slices.Collect(maps.Values(s.runs)) {
+		if r.Info.Before == 0 {
+			continue
+		}
+		if s.runs[r.Info.Before] == nil && whole && r.Info.BeforeNext > 1 {
+			s.run(s.cards[r.Epoch], r.Info.Before).serial = r.serial
+		}
+		if before := s.runs[r.Info.Before]; before != nil {
+			before.end = max(before.end, r.Info.BeforeNext)
+		}
+	}
 }
 
 // errNothing says that a directory holds no segment.

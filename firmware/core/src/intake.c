@@ -3,10 +3,13 @@
 
 #include "bytes.h"
 #include "core.h"
+#include "weir/record.h"
 
 enum { IN_NONE, IN_READING, IN_DEFERRED, IN_DOWN, IN_SCHEMA };
 
 enum { SUB_NONE, SUB_DOWN, SUB_SCHEMA, SUB_TOPIC, SUB_PLAN };
+
+enum { REBIND = 1024 }; /* readings after which the plans are said again: one damaged block takes the meaning of no more */
 
 enum { HOLD_US = 2 * SECOND }; /* a card may stall so long; after that the connection must go on for others */
 
@@ -28,6 +31,18 @@ static bool is_schema_topic(const struct weir_mqtt_message *m) {
 
 /* --------------------------------------------------------------- the ring */
 
+/* Gives up the oldest record. What the others need to be understood is said again. */
+static void give_up_oldest(struct weir *w) {
+  struct weir_ring_place oldest = {.sequence = w->ring.first};
+  struct weir_ring_entry e;
+  if (weir_ring_at(&w->ring, &oldest, &e)) {
+    if (e.kind == WEIR_KIND_PLAN) w->rebind = true;
+    if (e.kind == WEIR_KIND_TIME) w->time.record_due = true;
+  }
+  weir_ring_pop(&w->ring);
+  w->stats.dropped_oldest++;
+}
+
 uint64_t weir_intake_push(struct weir *w, uint8_t kind, const uint8_t *body, uint32_t size) {
   uint64_t uptime_ms = w->now_ms;
   uint64_t sequence = weir_ring_push(&w->ring, kind, uptime_ms, body, size);
@@ -37,8 +52,7 @@ uint64_t weir_intake_push(struct weir *w, uint8_t kind, const uint8_t *body, uin
   sequence = weir_ring_push(&w->ring, kind, uptime_ms, body, size);
   if (sequence != 0 || w->config.overflow != WEIR_DROP_OLDEST) return sequence;
   while (sequence == 0 && w->ring.count > 0) {
-    weir_ring_pop(&w->ring);
-    w->stats.dropped_oldest++;
+    give_up_oldest(w);
     sequence = weir_ring_push(&w->ring, kind, uptime_ms, body, size);
   }
   return sequence;
@@ -183,7 +197,7 @@ static int keep(struct weir *w, int k, uint8_t schema) {
   if (weir_schema_bind(w, s)) sequence = weir_intake_push(w, WEIR_KIND_READING, w->bodies[k], w->checks[k].size);
   if (sequence != 0) {
     w->in_sequence = sequence;
-    w->stats.recorded++;
+    if (++w->stats.recorded % REBIND == 0) w->rebind = true;
     w->held_since = 0;
     return WEIR_OK;
   }

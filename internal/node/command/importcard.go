@@ -177,19 +177,31 @@ func (c *cardImport) tell(src *card.Source, s *card.Scan, runs []*card.Run) erro
 	}
 	var sum control.CardStored
 	for _, r := range runs {
-		if done := c.results[r]; done != nil {
-			sum.Stored += done.Stored
-			sum.Duplicate += done.Duplicate
-			sum.Refused += done.Refused
-			sum.Waiting += done.Waiting
+		done := c.results[r]
+		if done == nil {
+			done = &control.CardStored{}
 		}
+		sum.Stored += done.Stored
+		sum.Duplicate += done.Duplicate
+		sum.Refused += done.Refused
+		sum.Waiting += done.Waiting
 		for _, l := range r.Lost {
 			out("run %016x: the device had overwritten the records %d to %d", r.Epoch, l.First, l.Next-1)
+		}
+		if first, ok := r.Unaccounted(); ok {
+			out("run %016x: the records before %d are not on the card: overwritten earlier, or in damaged blocks", r.Epoch, first)
 		}
 		for _, m := range r.Missing() {
 			out("run %016x: the records %d to %d are missing", r.Epoch, m.First, m.Next-1)
 		}
-		if len(r.Times) == 0 && r.Count > 0 {
+		if done.Refused == 0 {
+			continue
+		}
+		out("run %016x: %d records are in quarantine: weir quarantine list says why", r.Epoch, done.Refused)
+		if len(r.Plans) == 0 {
+			out("run %016x: no record says which schema its readings are of: it stood in a block that is damaged or overwritten", r.Epoch)
+		}
+		if len(r.Times) == 0 {
 			out("run %016x: the device never learnt the time; what has no time of its own is quarantined", r.Epoch)
 		}
 	}

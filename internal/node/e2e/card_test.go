@@ -72,4 +72,19 @@ func TestTheCardOfARecorderIsImportedOnce(t *testing.T) {
 	if got := other.stored(); !maps.Equal(got, all) {
 		t.Fatalf("%d readings were recorded, %d are stored", len(all), len(got))
 	}
+
+	// Without the block that says first which schema the readings are of: it is said again further on.
+	clear(data[24577*512:][:512])
+	if err := os.WriteFile(d.card, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third := newPlace(t, map[string]string{"env.yaml": deviceSchema})
+	third.write("weir.yaml", "")
+	out, stderr, code = third.run("import", d.card, "--format", "card", "--config", "weir.yaml")
+	if code != 0 || !strings.Contains(stderr, "are not on the card: overwritten earlier, or in damaged blocks") || !strings.Contains(out, "(0 of them in quarantine)") {
+		t.Fatalf("import: exit code %d\n%s%s", code, out, stderr)
+	}
+	if got := third.stored(); len(got) >= len(all) || len(got) < len(all)-20 {
+		t.Fatalf("%d readings were recorded, %d are stored without one block", len(all), len(got))
+	}
 }
