@@ -89,6 +89,9 @@ func run(args []string, s streams) (code int) {
 	ctx, stop := interruptible(context.Background(), s.err)
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
+	if f, ok := s.in.(*os.File); ok {
+		s.in = &answers{f, ctx}
+	}
 	err = k.Run(s)
 	if err != nil && ctx.Err() != nil && k.Command() != "serve" {
 		err = context.Canceled // whatever broke, broke because a person stopped it
@@ -157,6 +160,33 @@ func interruptible(parent context.Context, log io.Writer) (context.Context, func
 		close(done)
 		<-finished
 		cancel()
+	}
+}
+
+// answers is standard input that a person is asked for: a signal ends the wait.
+type answers struct {
+	*os.File
+	ctx context.Context
+}
+
+// Read implements io.Reader. A read that was given up is left behind, because nothing
+// ends it; the process is about to end then.
+func (a *answers) Read(p []byte) (int, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	came := make(chan result, 1)
+	go func() {
+		b := make([]byte, len(p))
+		n, err := a.File.Read(b)
+		came <- result{b[:n], err}
+	}()
+	select {
+	case <-a.ctx.Done():
+		return 0, a.ctx.Err()
+	case r := <-came:
+		return copy(p, r.data), r.err
 	}
 }
 

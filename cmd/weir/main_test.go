@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -173,6 +174,29 @@ func TestUpgrade(t *testing.T) {
 		if code != exitOK || !strings.Contains(out, c.say) || errs != "" {
 			t.Errorf("weir %q ends with %d\n%s%s", c.args, code, out, errs)
 		}
+	}
+}
+
+func TestASignalEndsTheWaitForAnAnswer(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	in := &answers{r, ctx}
+	if _, err := w.WriteString("yes\n"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	if n, err := in.Read(buf); err != nil || string(buf[:n]) != "yes\n" {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+	cancel()
+	if n, err := in.Read(buf); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := errors.Join(w.Close(), r.Close()); err != nil { // which ends the read that was left behind
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -39,6 +40,18 @@ type ForeignSource interface {
 	// Open reads the rows of the tables, all of which were bound.
 	Open(tables *Tables) (Reader, error)
 	Close() error
+}
+
+// looked is called for each line of a dump that is read for what it holds: now and
+// then it tells how far that is, and whether somebody wants it to end.
+func looked(ctx context.Context, line int, in *input, progress func(done, total int64)) error {
+	if line%10_000 != 0 {
+		return nil
+	}
+	if progress != nil {
+		progress(in.progress())
+	}
+	return ctx.Err()
 }
 
 var (

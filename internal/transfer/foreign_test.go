@@ -104,7 +104,7 @@ func TestLinesOfOnePointAreJoinedWithBoundedMemory(t *testing.T) {
 	path := write(t, "dump.lp", strings.Join(lines, "\n"))
 	s := &influxSource{paths: places{path}, sort: extSort{limit: 5000, dir: t.TempDir()}, byName: map[string]*influxTable{}}
 	defer s.Close()
-	if err := s.read(0, nil); err != nil {
+	if err := s.read(t.Context(), 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.name()
@@ -178,7 +178,7 @@ func TestChunksOfAHypertableAreItsRows(t *testing.T) {
 		"data only": hypertable[strings.Index(hypertable, "COPY"):],
 	} {
 		t.Run(name, func(t *testing.T) {
-			src, err := OpenPostgres([]string{write(t, "dump.sql", dump)}, PostgresOptions{}, nil)
+			src, err := OpenPostgres(t.Context(), []string{write(t, "dump.sql", dump)}, PostgresOptions{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +199,7 @@ func TestChunksOfAHypertableAreItsRows(t *testing.T) {
 		})
 	}
 	chunk := hypertable[strings.Index(hypertable, "COPY _timescaledb_internal"):]
-	if _, err := OpenPostgres([]string{write(t, "dump.sql", chunk)}, PostgresOptions{}, nil); telemetry.CodeOf(err) != telemetry.CodeInvalid || !strings.Contains(err.Error(), "--table") {
+	if _, err := OpenPostgres(t.Context(), []string{write(t, "dump.sql", chunk)}, PostgresOptions{}, nil); telemetry.CodeOf(err) != telemetry.CodeInvalid || !strings.Contains(err.Error(), "--table") {
 		t.Errorf("nothing says whose the chunks are: %v", err)
 	}
 }
@@ -267,7 +267,7 @@ func TestRowsAloneAreOfTheTableThatTheirFileIsNamedAfter(t *testing.T) {
 		if strings.HasSuffix(c.name, ".copy") {
 			o.Columns = []string{"time", "device", "v"}
 		}
-		src, err := OpenPostgres([]string{write(t, c.name, c.text)}, o, nil)
+		src, err := OpenPostgres(t.Context(), []string{write(t, c.name, c.text)}, o, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

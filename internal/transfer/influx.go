@@ -3,6 +3,7 @@ package transfer
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,10 +43,10 @@ const maxFaults = 100_000
 
 // OpenInflux reads dumps as influx_inspect export (1.x) and influxd inspect
 // export-lp (2.x) write them, plain or compressed.
-func OpenInflux(paths []string, progress func(done, total int64)) (ForeignSource, error) {
+func OpenInflux(ctx context.Context, paths []string, progress func(done, total int64)) (ForeignSource, error) {
 	s := &influxSource{paths: paths, sort: extSort{limit: extSortBytes}, byName: map[string]*influxTable{}}
 	for i := range paths {
-		if err := s.read(i, progress); err != nil {
+		if err := s.read(ctx, i, progress); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -56,7 +57,7 @@ func OpenInflux(paths []string, progress func(done, total int64)) (ForeignSource
 	return s, nil
 }
 
-func (s *influxSource) read(file int, progress func(done, total int64)) error {
+func (s *influxSource) read(ctx context.Context, file int, progress func(done, total int64)) error {
 	path := s.paths[file]
 	in, err := openInput(path)
 	if err != nil {
@@ -68,8 +69,8 @@ func (s *influxSource) read(file int, progress func(done, total int64)) error {
 	var open []byte // a line that ends inside a text
 	first := int64(0)
 	for n := 0; ; n++ {
-		if n%10_000 == 0 && progress != nil {
-			progress(in.progress())
+		if err := looked(ctx, n, in, progress); err != nil {
+			return err
 		}
 		line, err := l.next()
 		var bad *badRecord

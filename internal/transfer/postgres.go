@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,11 +46,11 @@ const maxTagValues = 10_000
 
 // OpenPostgres reads dumps as pg_dump (plain, without --inserts) and COPY TO
 // STDOUT (text, or CSV with a header) write them, plain or compressed.
-func OpenPostgres(paths []string, o PostgresOptions, progress func(done, total int64)) (ForeignSource, error) {
+func OpenPostgres(ctx context.Context, paths []string, o PostgresOptions, progress func(done, total int64)) (ForeignSource, error) {
 	s := &postgresSource{paths: paths, o: o, schema: newPGSchema(), tables: map[string]*pgTable{}}
 	seen := map[string]map[string]*pgColumn{}
 	for _, path := range paths {
-		if err := s.learn(path, seen, progress); err != nil {
+		if err := s.learn(ctx, path, seen, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -58,15 +59,15 @@ func OpenPostgres(paths []string, o PostgresOptions, progress func(done, total i
 
 // learn reads a dump for what its tables are. Rows may come before the statement
 // that says whose they are, so they are gathered by the name that they have.
-func (s *postgresSource) learn(path string, seen map[string]map[string]*pgColumn, progress func(done, total int64)) error {
+func (s *postgresSource) learn(ctx context.Context, path string, seen map[string]map[string]*pgColumn, progress func(done, total int64)) error {
 	d, err := openDump(path, &s.o, s.schema)
 	if err != nil {
 		return err
 	}
 	defer d.close()
 	for n := 0; ; n++ {
-		if n%10_000 == 0 && progress != nil {
-			progress(d.in.progress())
+		if err := looked(ctx, n, d.in, progress); err != nil {
+			return err
 		}
 		block, values, line, err := d.next()
 		var bad *badRecord

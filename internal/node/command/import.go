@@ -101,6 +101,9 @@ func (e *Env) withImport(ctx context.Context, o ImportOptions, f func(*importRun
 			err = f(run)
 		}
 		if err = errors.Join(err, run.rejects.close()); err != nil {
+			if n := run.stored + run.dups; n > 0 {
+				fmt.Fprintf(e.Err, "%d readings of it are stored: the same command, without --again, goes on from there\n", n)
+			}
 			return err
 		}
 		if err := e.printf("imported %d readings; %d were stored already\n", run.stored, run.dups); err != nil {
@@ -218,7 +221,7 @@ func (r *importRun) file(ctx context.Context, path, format, table string) error 
 	if table == "" { // env.csv and env.csv.gz are named for their table
 		table, _, _ = strings.Cut(filepath.Base(path), ".")
 	}
-	key, err := fileKey(path, format, table)
+	key, err := fileKey(ctx, path, format, table)
 	if err != nil {
 		return err
 	}
@@ -247,14 +250,14 @@ func definitionsOf(path, format string) (*transfer.Definitions, error) {
 // fileKey names an import by what it imports: the file's content and where it
 // goes. So a file that was renamed is known again, and one that was changed is
 // another.
-func fileKey(path string, more ...string) (string, error) {
+func fileKey(ctx context.Context, path string, more ...string) (string, error) {
 	h := sha256.New()
 	if path != transfer.Stdin {
 		f, err := os.Open(path)
 		if err != nil {
 			return "", telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
 		}
-		_, err = io.Copy(h, f)
+		_, err = io.Copy(h, interruptible{ctx, f})
 		if err = errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("read %s: %w", path, err)
 		}
@@ -263,6 +266,19 @@ func fileKey(path string, more ...string) (string, error) {
 		fmt.Fprintf(h, "\x00%s", m)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+// interruptible ends reading with the context.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.r.Read(p)
 }
 
 // finished is the mark of an import that came to its end.
@@ -310,6 +326,9 @@ func (r *importRun) rows(ctx context.Context, path, key string, reader transfer.
 	bar := newProgress(r.e.Err, filepath.Base(path))
 	defer bar.end()
 	for first := true; ; first = false {
+		if err := ctx.Err(); err != nil { // what is stored stays, and the next run goes on from there
+			return err
+		}
 		g, err := reader.Next()
 		end := errors.Is(err, io.EOF)
 		switch {

@@ -16,14 +16,14 @@ import (
 // importInflux imports dumps of InfluxDB.
 func importInflux(ctx context.Context, e *Env, o ImportOptions) error {
 	return importForeign(ctx, e, o, func(progress func(done, total int64)) (transfer.ForeignSource, error) {
-		return transfer.OpenInflux(o.Paths, progress)
+		return transfer.OpenInflux(ctx, o.Paths, progress)
 	})
 }
 
 // importTimescale imports dumps of PostgreSQL and TimescaleDB.
 func importTimescale(ctx context.Context, e *Env, o ImportOptions) error {
 	return importForeign(ctx, e, o, func(progress func(done, total int64)) (transfer.ForeignSource, error) {
-		return transfer.OpenPostgres(o.Paths, transfer.PostgresOptions{
+		return transfer.OpenPostgres(ctx, o.Paths, transfer.PostgresOptions{
 			Table: o.SourceTable, Columns: o.Columns, Time: o.TimeColumn, Tags: o.Tags,
 		}, progress)
 	})
@@ -37,7 +37,7 @@ func importForeign(ctx context.Context, e *Env, o ImportOptions, open func(progr
 			return telemetry.Errorf(telemetry.CodeInvalid, "import", "a dump is read twice, so it cannot come from standard input").WithHint("write it to a file; it may be compressed with gzip or zstd")
 		}
 	}
-	key, err := dumpKey(o)
+	key, err := dumpKey(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -65,10 +65,10 @@ func importForeign(ctx context.Context, e *Env, o ImportOptions, open func(progr
 }
 
 // dumpKey names an import by the content of all its files, and how they are read.
-func dumpKey(o ImportOptions) (string, error) {
+func dumpKey(ctx context.Context, o ImportOptions) (string, error) {
 	h := sha256.New()
 	for _, path := range o.Paths {
-		k, err := fileKey(path)
+		k, err := fileKey(ctx, path)
 		if err != nil {
 			return "", err
 		}

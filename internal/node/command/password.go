@@ -47,7 +47,10 @@ func Password(e *Env, user string) error {
 
 // atTerminal reports whether a person types what is read.
 func atTerminal(in io.Reader) bool {
-	f, ok := in.(*os.File)
+	f, ok := in.(interface { // as *os.File
+		Stat() (fs.FileInfo, error)
+		Name() string
+	})
 	if !ok {
 		return false
 	}
