@@ -15,7 +15,7 @@ func TestTheMinimalProgramIsFedInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	floorCtx, stopFloor := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -57,7 +57,7 @@ func TestQueriesAreAskedOfPeers(t *testing.T) {
 			t.Skipf("SKIPPED: %s is missing: scripts/install-test-deps installs it", binary)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	o := smokeRun(t)

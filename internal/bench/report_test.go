@@ -26,7 +26,7 @@ func TestEveryKindOfRunMeasuresSomething(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short; the long form runs in make test")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	o := smokeRun(t)
 	for _, run := range []struct {

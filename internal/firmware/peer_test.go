@@ -8,7 +8,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
@@ -88,7 +87,7 @@ func (p *peer) count() int {
 // await waits until n messages were acknowledged.
 func (p *peer) await(n int) {
 	p.tb.Helper()
-	testkit.EventuallyWithin(p.tb, 2*time.Minute, fmt.Sprintf("%d messages are acknowledged", n), func() bool { return p.count() >= n })
+	testkit.Eventually(p.tb, fmt.Sprintf("%d messages are acknowledged", n), func() bool { return p.count() >= n })
 }
 
 func (p *peer) serve(c net.Conn) {

@@ -36,7 +36,7 @@ func readmeNode(t *testing.T, dir string) {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "WEIR_HTTP_LISTEN=127.0.0.1:0", "WEIR_BROKER_LISTEN=127.0.0.1:0")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 20 * time.Second
+	cmd.WaitDelay = time.Minute
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +61,8 @@ func readmeNode(t *testing.T, dir string) {
 	case <-started:
 	case <-drained:
 		t.Fatalf("weir serve --demo ended: %s", stderr.Bytes())
-	case <-time.After(60 * time.Second):
-		t.Fatalf("weir serve --demo said nothing for a minute: %s", stderr.Bytes())
+	case <-time.After(3 * time.Minute):
+		t.Fatalf("weir serve --demo said nothing for three minutes: %s", stderr.Bytes())
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -131,7 +131,7 @@ func serveFrom(t *testing.T, dir, command string) {
 	}
 	defer l.Close()
 	args := strings.Fields(strings.ReplaceAll(command, "127.0.0.1:1883", l.Addr().String()))
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(dir, args[0]), append(args[1:], "--data-dir", t.TempDir())...)
 	cmd.Dir = dir
@@ -141,7 +141,7 @@ func serveFrom(t *testing.T, dir, command string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(3 * time.Minute))
 	conn, err := l.Accept()
 	if err == nil {
 		first := make([]byte, 1)

@@ -70,7 +70,7 @@ func newDevice(t *testing.T, address string) *device {
 
 func (d *device) exchange(packet []byte, want wire.PacketType) {
 	d.t.Helper()
-	_ = d.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = d.conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := d.conn.Write(packet); err != nil {
 		d.t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func asked(t *testing.T, overrides ...string) *control.Client {
 // wantFree fails where the only slot is not given back.
 func wantFree(t *testing.T, c *control.Client) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out strings.Builder
 	if err := c.Query(ctx, "select 1 as one", "csv", &out); err != nil || out.String() != "one\r\n1\r\n" {

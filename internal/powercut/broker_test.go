@@ -86,7 +86,7 @@ func device(address string, limit time.Duration) (net.Conn, *wire.Reader, wire.C
 
 // feedBroker publishes until everything is acknowledged.
 func feedBroker(address string) error {
-	conn, r, _, err := device(address, 60*time.Second)
+	conn, r, _, err := device(address, 5*time.Minute)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -229,14 +229,14 @@ func journalHolds(dir string, a answers) (problem string) {
 		return err.Error()
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := b.Stop(ctx); err != nil && problem == "" {
 			problem = "stop: " + err.Error()
 		}
 	}()
 	kept := b.Stats().Retained
-	conn, r, ack, err := device(b.Addrs()[0].String(), 20*time.Second)
+	conn, r, ack, err := device(b.Addrs()[0].String(), 2*time.Minute)
 	if err != nil {
 		return "connect: " + err.Error()
 	}

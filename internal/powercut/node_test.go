@@ -124,13 +124,13 @@ func recordNode(t *testing.T, qos uint8) ([]Event, string) {
 
 // feedNode plays the broker until everything is acknowledged.
 func feedNode(l net.Listener, qos uint8) error {
-	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(30 * time.Second))
+	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(3 * time.Minute))
 	conn, err := l.Accept()
 	if err != nil {
 		return fmt.Errorf("wait for the node: %w", err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	r := wire.NewReader(conn, 64<<10)
 	acked, sent := 0, 0
 	send := func(n int) error {

@@ -171,7 +171,7 @@ func (b *Board) Last(text string) string {
 // before.
 func (b *Board) Await(n int, text string) {
 	b.tb.Helper()
-	EventuallyWithin(b.tb, 2*time.Minute, fmt.Sprintf("%d lines with %q come over the serial line", n, text), func() bool {
+	Eventually(b.tb, fmt.Sprintf("%d lines with %q come over the serial line", n, text), func() bool {
 		if b.Count(text) >= n {
 			return true
 		}
@@ -222,7 +222,7 @@ func (b *Board) Exit() int {
 	select {
 	case <-b.exited:
 		return b.code
-	case <-time.After(2 * time.Minute):
+	case <-time.After(5 * time.Minute):
 		b.tb.Fatalf("the board does not end:\n%s", b.Output())
 		return -1
 	}

@@ -87,7 +87,7 @@ func (i *Influx) Write(database, lines string) {
 
 func (i *Influx) do(req *http.Request) string {
 	i.tb.Helper()
-	client := http.Client{Timeout: 30 * time.Second}
+	client := http.Client{Timeout: 3 * time.Minute}
 	resp, err := client.Do(req)
 	if err != nil {
 		i.tb.Fatal(err)

@@ -129,7 +129,7 @@ func (m *Mosquitto) start() bool {
 		_ = cmd.Wait() // the way it ended is the test's own doing
 	}()
 	m.cmd, m.exited = cmd, exited
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		if c, err := net.DialTimeout("tcp", m.Addr(), time.Second); err == nil {
 			_ = c.Close()

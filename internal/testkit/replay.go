@@ -28,11 +28,30 @@ func FirmwareTool(tb testing.TB, name string) string {
 	tb.Helper()
 	Binary(tb, "make")
 	Binary(tb, "cc")
-	root := Root()
-	cmd := exec.Command("make", "-s", "-C", filepath.Join(root, "firmware"), "../bin/firmware/"+name)
+	path, err := MakeFirmware("firmware/" + name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// MakeFirmware builds a target of the firmware's Makefile that lies in bin, and
+// returns its path. Packages are tested at the same time, and two of them may want the
+// same program: they take turns, so that none runs what another is still writing.
+func MakeFirmware(target string) (string, error) {
+	bin := filepath.Join(Root(), "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lockFile(filepath.Join(bin, ".make.lock"))
+	if err != nil {
+		return "", fmt.Errorf("wait for other builds: %w", err)
+	}
+	defer unlock()
+	cmd := exec.Command("make", "-s", "-C", filepath.Join(Root(), "firmware"), "../bin/"+target)
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("make %s: %v\n%s", name, err, out)
+		return "", fmt.Errorf("make %s: %w\n%s", target, err, out)
 	}
-	return filepath.Join(root, "bin", "firmware", name)
+	return filepath.Join(bin, target), nil
 }

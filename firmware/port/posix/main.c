@@ -112,12 +112,14 @@ static void on_card(void *ctx, const struct weir_storage_event *e) {
 
 /* ---------------------------------------------------------------- the loop */
 
-/* An answer of the broker or the gateway is on its way. */
+static bool draining;
+
+/* An answer of the broker or the gateway is on its way. While the end waits for the gateway, each hello has time for one. */
 static bool expecting(void) {
   const struct weir_uplink *u = &recorder.uplink;
   if (recorder.mqtt.state == WEIR_MQTT_CONNECTING || recorder.mqtt.state == WEIR_MQTT_GREETING) return true;
   return recorder.mqtt.state == WEIR_MQTT_UP &&
-         (u->in_flight || recorder.mqtt.subscribe_id != 0 || (!u->greeted && u->quiet <= 1) || u->window_count > 0);
+         (u->in_flight || recorder.mqtt.subscribe_id != 0 || (!u->greeted && (u->quiet <= 1 || draining)) || u->window_count > 0);
 }
 
 /* Everything that was recorded is with the gateway. */
@@ -169,7 +171,6 @@ static int finish(void) {
 }
 
 static int loop(void) {
-  bool draining = false;
   for (;;) {
     weir_hang_hook(WEIR_PART_BOARD);
     uint64_t deadline = weir_poll(&recorder);

@@ -41,15 +41,7 @@ payload:
     status:      {type: string, enum: [ok, warn, fail]}
 `
 
-var deviceBinary = sync.OnceValues(func() (string, error) {
-	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "../../..")
-	out, err := exec.Command("make", "-s", "-C", filepath.Join(root, "firmware"), "device").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("make device: %w\n%s", err, out)
-	}
-	return filepath.Join(root, "bin/weir-device"), nil
-})
+var deviceBinary = sync.OnceValues(func() (string, error) { return testkit.MakeFirmware("weir-device") })
 
 // recorder is a virtual device: the firmware as a process.
 type recorder struct {
@@ -212,6 +204,8 @@ func TestADayOfARecorderWhoseLinkComesAndGoes(t *testing.T) {
 				n := p.serve("--config", "weir.yaml")
 				if broker == "" {
 					broker = n.broker
+				} else {
+					testkit.Eventually(t, "the gateway is subscribed", n.subscribed)
 				}
 				seed := rand.Uint64() >> 1
 				t.Logf("seed %d", seed)
@@ -272,7 +266,8 @@ func TestARecorderAndItsGatewayAreKilledAgainAndAgain(t *testing.T) {
 		_ = cmd.Wait()
 		n.kill()
 	}
-	p.serve("--config", "weir.yaml")
+	n := p.serve("--config", "weir.yaml")
+	testkit.Eventually(t, "the gateway is subscribed", n.subscribed)
 	d.base += 3_600_000
 	t.Log(d.run("--virtual", "60", "--sense", "1000"))
 	all, durable := d.recorded()

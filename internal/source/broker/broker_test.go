@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // waitFor waits on a condition for as long as a test has patience.
 func waitFor(mu *sync.Mutex, cond *sync.Cond, ok func() bool) bool {

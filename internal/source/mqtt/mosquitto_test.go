@@ -47,7 +47,7 @@ func start(tb testing.TB, cfg Config, sink *recorder) (*Source, func()) {
 			if err != nil {
 				tb.Errorf("Run: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			tb.Error("Run does not return")
 		}
 		sink.see(func() {
@@ -129,7 +129,7 @@ func (p *publisher) publish(qos uint8, messages ...wire.Publish) {
 		b = wire.AppendPublish(b, wire.V311, m)
 	}
 	go p.conn.Write(b) //nolint:errcheck // the missing acknowledgement fails the test
-	if err := p.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := p.conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		p.tb.Fatal(err)
 	}
 	for left := len(messages); left > 0 && qos > 0; {
@@ -360,7 +360,7 @@ func TestAStallBehindMosquittosDefaultLimits(t *testing.T) {
 			t.Parallel() // both wait at the same time
 			m := testkit.StartMosquitto(t)
 			sink := &recorder{block: make(chan struct{})}
-			s, stop := start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, KeepAlive: time.Second}, sink)
+			s, stop := start(t, Config{URL: m.URL(), Topics: []string{"#"}, QoS: 1, Version: v, KeepAlive: 3 * time.Second}, sink)
 			connected(t, s)
 			const n = 1000
 			newPublisher(t, m.Addr()).publish(1, numbered("a", 0, n)...)
