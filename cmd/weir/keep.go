@@ -63,6 +63,8 @@ type verifyCmd struct {
 	configFlags
 	JSON     bool   `name:"json" help:"Print what was found as JSON."`
 	Snapshot string `placeholder:"ID" help:"Of a backup directory: only this snapshot."`
+	Accept   bool   `name:"accept-loss" help:"Show what cannot be read any more, ask, and give it up, so that the rest goes on."`
+	Yes      bool   `help:"With --accept-loss: do not ask."`
 	Dir      string `arg:"" optional:"" name:"backup-dir" help:"A backup directory (default: the data directory)."`
 }
 
@@ -70,6 +72,12 @@ func (c verifyCmd) Run(ctx context.Context, s streams) error {
 	e, err := c.env(s)
 	if err != nil {
 		return err
+	}
+	if c.Accept {
+		if c.Dir != "" {
+			return invalid("accept loss", "a backup has no losses to accept: a damaged snapshot is one that cannot be restored")
+		}
+		return command.AcceptLoss(ctx, e, c.Yes, c.JSON)
 	}
 	return command.Verify(ctx, e, c.Dir, c.Snapshot, c.JSON)
 }

@@ -18,7 +18,7 @@ func aside(dataDir string, found func(control.Finding)) {
 		return
 	}
 	found(control.Finding{
-		Where: dir, What: fmt.Sprintf("%d damaged frames or rows were set aside earlier", len(entries)),
+		Where: dir, What: fmt.Sprintf("%d damaged frames, rows or segments were set aside earlier", len(entries)),
 		Do: "look at them or not; then remove the directory", Note: true,
 	})
 }
@@ -26,12 +26,14 @@ func aside(dataDir string, found func(control.Finding)) {
 // Verify implements control.Keeper.
 func (n *Node) Verify(ctx context.Context, found func(control.Finding), progress func(done, total int64)) error {
 	aside(n.cfg.DataDir, found)
+	accepted(n.store, found)
 	return verifyStore(ctx, n.store, found, progress)
 }
 
 // Verify implements control.Keeper.
 func (r *Reader) Verify(ctx context.Context, found func(control.Finding), progress func(done, total int64)) error {
 	aside(r.cfg.DataDir, found)
+	accepted(r.store, found)
 	orphans, err := r.store.Orphans()
 	if err != nil {
 		return err
@@ -65,11 +67,11 @@ func adviceFor(kind string) string {
 	case "frame":
 		return "the readings of this commit are lost and the rest is whole: the node sets the frame aside at its next compaction; a backup made before the damage has them"
 	case "segment":
-		return "the rest of the store stays readable; stop the node and put back the file of this name from a backup (weir restore into another directory, then copy it), or live without these readings"
+		return "the rest of the store stays readable; stop the node and put back the file of this name from a backup (weir restore into another directory, then copy it), or give these readings up: weir verify --accept-loss"
 	case "manifest":
-		return "somebody or something removed rows or files from a sealed store; restore a backup, or find out who"
+		return "somebody or something removed rows or files from a sealed store: find out who; then restore a backup, or give up what is missing: weir verify --accept-loss"
 	case "quarantine":
-		return "these quarantined messages are lost; the readings are not concerned"
+		return "these quarantined messages are lost, and the readings are not concerned; weir verify --accept-loss gives them up"
 	}
-	return "copy the data directory first; then restore a backup, or go on without what the row held (docs/format/catalog.md says what that is)"
+	return "copy the data directory first; then restore a backup, or go on without what the row held (docs/format/catalog.md says what that is; weir verify --accept-loss gives up what can be)"
 }

@@ -67,6 +67,9 @@ func Handler(b Backend) *http.ServeMux {
 	if t, ok := b.(Transfer); ok {
 		handleTransfer(mux, t)
 	}
+	if k, ok := b.(LossKeeper); ok {
+		handleLosses(mux, k)
+	}
 	if k, ok := b.(Keeper); ok {
 		handleKeeper(mux, k)
 	}

@@ -10,7 +10,7 @@ import (
 
 // formatVersion is that of catalog.db; docs/format/catalog.md describes it. Who
 // raises it adds a step to upgradeSteps and testdata/format-N.
-const formatVersion = 4
+const formatVersion = 5
 
 // sealedFormat is set in PRAGMA user_version beside the format where the store is
 // sealed, so that a program that does not know of sealing refuses it as newer.

@@ -37,7 +37,7 @@ type catalogTable struct {
 // is unique is so in memory: an index would only be more to write and to damage.
 var (
 	tenantsTable = &catalogTable{
-		name: "tenants", clear: []string{"id"}, secret: []string{"name", "floor"}, hidden: []string{"frames", "carried", "segments", "sum", "deletions", "struck"},
+		name: "tenants", clear: []string{"id"}, secret: []string{"name", "floor"}, hidden: []string{"frames", "carried", "segments", "sum", "deletions", "struck", "losses", "tables", "series", "ledger", "contents"},
 		plainSQL:  "id INTEGER PRIMARY KEY, name TEXT NOT NULL, floor INTEGER NOT NULL, crc INTEGER NOT NULL",
 		sealedSQL: "id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, sealed BLOB NOT NULL",
 	}
@@ -55,7 +55,7 @@ var (
 	}
 	framesTable = &catalogTable{
 		name: "frames", clear: []string{"id", "tenant"}, secret: []string{"created", "rows", "min_time", "max_time", "replaced"},
-		hidden: []string{"number", "tag"}, data: "data",
+		hidden: []string{"number", "tag", "series", "ledger", "contents"}, data: "data",
 		plainSQL: `id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, created INTEGER NOT NULL, rows INTEGER NOT NULL,
 			min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, crc INTEGER NOT NULL, replaced BLOB, data BLOB NOT NULL`,
 		sealedSQL: "id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, crc INTEGER NOT NULL, sealed BLOB NOT NULL, data BLOB NOT NULL",
@@ -85,7 +85,7 @@ var (
 		sealedSQL: "id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, sealed BLOB NOT NULL",
 	}
 	countersTable = &catalogTable{
-		name: "counters", clear: []string{"name"}, secret: []string{"value"}, verb: "INSERT OR REPLACE", options: ", WITHOUT ROWID",
+		name: "counters", clear: []string{"name"}, secret: []string{"value"}, hidden: []string{"state"}, verb: "INSERT OR REPLACE", options: ", WITHOUT ROWID",
 		plainSQL:  "name TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL",
 		sealedSQL: "name TEXT PRIMARY KEY, crc INTEGER NOT NULL, sealed BLOB NOT NULL",
 	}
@@ -99,7 +99,7 @@ var (
 
 var catalogTables = []*catalogTable{
 	tenantsTable, tablesTable, seriesTable, framesTable, segmentsTable, sessionsTable, ledgerTable, countersTable, quarantineTable, deletionsTable,
-	rollupsTable,
+	rollupsTable, lossesTable,
 }
 
 // createSQL makes the table.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,9 +29,9 @@ func TestRowsOfEveryTableComeBack(t *testing.T) {
 			for i, name := range append(append(append([]string(nil), table.clear...), table.secret...), table.hidden...) {
 				values[i] = int64(1000 + i)
 				switch {
-				case name == "name" || name == "key":
+				case slices.Contains([]string{"name", "key", "kind", "place", "what"}, name):
 					values[i] = "a name"
-				case strings.Contains("definition document data replaced sum tag made_from", name):
+				case strings.Contains("definition document data replaced sum tag made_from state", name):
 					values[i] = []byte{byte(i), 0, 255}
 				}
 			}

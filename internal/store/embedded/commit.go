@@ -66,7 +66,7 @@ func (st *staged) write() (done []func(), err error) {
 		}
 		if f := p.frame; f != nil {
 			f.number = st.nextNumber(i)
-			if err := s.insertFrame(p.tn, f, p.data); err != nil {
+			if err := s.insertFrame(p.tn, f, st.tail(p), p.data); err != nil {
 				return nil, err
 			}
 			done = append(done, func() { p.tn.number = f.number })
@@ -105,14 +105,25 @@ func (st *staged) nextNumber(part int) int64 {
 	return n
 }
 
+// tail is how far the other tables reach with the commit.
+func (st *staged) tail(p *stagedPart) sealedTail {
+	t := st.s.tailNow(p.tn)
+	t.series = max(t.series, int64(p.series))
+	if st.ledger != nil {
+		t.ledger++
+	}
+	return t
+}
+
 // insertFrame enters a frame, in a transaction.
-func (s *Store) insertFrame(tn *tenant, f *frame, data []byte) error {
+func (s *Store) insertFrame(tn *tenant, f *frame, tail sealedTail, data []byte) error {
 	var replaced []byte
 	if len(f.replaced) > 0 {
 		replaced = appendReplaced(nil, f.replaced)
 	}
 	// The data has checksums of its own.
-	return s.insertRow(framesTable, tn, []driver.Value{f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced, f.number, f.tag}, data)
+	row := []driver.Value{f.id, tn.id, f.created, int64(f.rows), f.minTime, f.maxTime, replaced, f.number, f.tag}
+	return s.insertRow(framesTable, tn, append(row, tail.values()...), data)
 }
 
 // committed moves the rows of a durable commit from staged to level 0.

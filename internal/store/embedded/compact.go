@@ -375,7 +375,7 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 			}
 		}
 		if f := c.carried; f != nil {
-			if err := s.insertFrame(c.tn, f, c.carriedData); err != nil {
+			if err := s.insertFrame(c.tn, f, s.tailNow(c.tn), c.carriedData); err != nil {
 				return err
 			}
 		}

@@ -46,7 +46,12 @@ func intact(row []driver.Value) bool {
 }
 
 func damagedRow(table string, id int64) error {
-	return telemetry.Errorf(telemetry.CodeDamaged, "load catalog", "row %d of table %s in %s fails its checksum", id, table, catalogFile)
+	err := telemetry.Errorf(telemetry.CodeDamaged, "load catalog", "row %d of table %s in %s fails its checksum", id, table, catalogFile)
+	switch table {
+	case "segments", "deletions", "rollups", "tables", "losses":
+		return err.WithHint(acceptHint)
+	}
+	return err
 }
 
 // appendSum and cutSum add and check the checksum at the end of a blob that is
@@ -99,6 +104,7 @@ func (s *Store) setRowsAside(rows []lostRow) error {
 type lostTable struct {
 	name string // as a segment tells, else as the damaged row does; "" is unknown
 	err  error
+	row  bool // it is there, and damaged
 }
 
 // lostSegment is a segment that cannot be read because its row, or that of its
@@ -110,6 +116,9 @@ type lostSegment struct {
 	err    error
 	// manifest says that rows are missing, and that no row of the catalog tells.
 	manifest bool
+	loss     *Loss  // that notes it; nil: none does
+	table    string // of the catalog, whose row id it is; "": none
+	id       int64
 }
 
 // loseSegment keeps in mind what a damaged row makes unreadable, so that scans
@@ -181,7 +190,7 @@ func (sc *scan) lostPart(id uint32) error {
 
 // addLost stands in for segments that cannot be read.
 func (sc *scan) addLost() {
-	for _, l := range sc.tn.lost {
+	for _, l := range sc.lost {
 		if sc.inTime(l.lo, l.hi) && sc.tn.concerns(l.name, sc.name.name) {
 			sc.units = append(sc.units, &brokenUnit{sc: sc, rows: l.rows, lo: l.lo, hi: l.hi, err: l.err})
 		}

@@ -180,26 +180,39 @@ func (s *Store) loadDeletions() error {
 	return err
 }
 
-// deletedSource leaves out deleted rows of a segment that is merged.
+// deletedSource gives the rows of a segment that are not deleted. Blocks without any
+// are not read: they may be damaged, and given up for that.
 type deletedSource struct {
-	src  chunk.Source
-	runs []rowRun
-	next uint32
+	seg   *chunk.Segment
+	runs  []rowRun
+	read  func(block int, dst *telemetry.Section) error
+	block int
+	row   uint32 // number of the block's first row
 }
 
-func (d *deletedSource) Next(dst *telemetry.Section) (bool, error) {
-	for {
-		ok, err := d.src.Next(dst)
-		if !ok || err != nil {
-			return ok, err
-		}
-		from := d.next
-		d.next += uint32(dst.Rows())
-		if gone := within(d.runs, from, d.next); len(gone) > 0 {
-			dropRuns(dst, gone)
-		}
-		if dst.Rows() > 0 {
-			return true, nil
-		}
+// rowsOf reads all columns of a segment's blocks.
+func rowsOf(seg *chunk.Segment) func(block int, dst *telemetry.Section) error {
+	cols := chunk.AllColumns(seg.Table())
+	return func(block int, dst *telemetry.Section) error {
+		_, err := seg.ReadBlock(block, dst, cols, true)
+		return err
 	}
+}
+
+// Next implements chunk.Source.
+func (d *deletedSource) Next(dst *telemetry.Section) (bool, error) {
+	for blocks := d.seg.Blocks(); d.block < len(blocks); {
+		block, from := d.block, d.row
+		d.block, d.row = block+1, from+uint32(blocks[block].Rows)
+		gone := within(d.runs, from, d.row)
+		if countRuns(gone) == int64(blocks[block].Rows) {
+			continue
+		}
+		if err := d.read(block, dst); err != nil {
+			return false, err
+		}
+		dropRuns(dst, gone)
+		return true, nil
+	}
+	return false, nil
 }

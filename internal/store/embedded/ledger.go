@@ -28,6 +28,16 @@ type ledger struct {
 
 	logRows, logBytes, snapshotBytes int64 // guarded by Store.wmu
 	nextRow                          int64 // guarded by Store.wmu
+
+	gaps []ledgerGap // that the start found in the log
+}
+
+// ledgerGap is rows that are missing, inclusive.
+type ledgerGap struct{ from, to int64 }
+
+func (l *ledger) forgetAll() {
+	clear(l.sessions)
+	l.entries = 0
 }
 
 // ledgerSession holds the entries of one session in pages of 64 packet ids,

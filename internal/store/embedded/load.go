@@ -17,6 +17,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err := loadSteps(ctx, []loadStep{
 		{"tenants", s.loadTenants},
 		{"destroyed tenants", s.clearDestroyed},
+		{"losses", s.loadLosses},
 		{"tables", s.loadTables},
 	}); err != nil {
 		return err
@@ -40,6 +41,9 @@ func (s *Store) load(ctx context.Context) error {
 	if len(s.lostTables) > 0 { // segments tell of some
 		s.keepLostGroups()
 	}
+	if err := s.checkReach(); err != nil {
+		return fmt.Errorf("check the end of the catalog: %w", err)
+	}
 	if err := s.loseLastSeries(); err != nil {
 		return fmt.Errorf("load lost series: %w", err)
 	}
@@ -49,8 +53,16 @@ func (s *Store) load(ctx context.Context) error {
 	if s.opt.ReadOnly {
 		return nil
 	}
-	if err := s.coverDeletions(); err != nil {
+	if err := s.coverManifests(); err != nil {
 		return fmt.Errorf("upgrade the manifests: %w", err)
+	}
+	if err := s.saveFoundLosses(); err != nil {
+		return fmt.Errorf("note losses: %w", err)
+	}
+	if len(s.ledger.gaps) > 0 {
+		if err := s.snapshotLedger(); err != nil {
+			return fmt.Errorf("begin the ledger anew: %w", err)
+		}
 	}
 	if err := s.forgetSessions(); err != nil {
 		return fmt.Errorf("forget idle sessions: %w", err)
@@ -88,6 +100,7 @@ func (s *Store) loadTenants() error {
 		}
 		tn := newTenant(asInt(row[0]), telemetry.Tenant(asText(row[1])))
 		tn.persisted, tn.manifest = true, readManifest(row)
+		tn.reach = tn.manifest.sealedTail
 		s.nextFrame = max(s.nextFrame, nextFrameAfter(tn.manifest.floor))
 		all[tn.name] = tn
 		return nil
@@ -102,8 +115,11 @@ func nextFrameAfter(id int64) int64 { return (id/frameStep + 1) * frameStep }
 func (s *Store) loadTables() error {
 	return s.eachRow(s.w, tablesTable, "ORDER BY id", "", func(r *catalogRow) error {
 		row := r.v
+		if tn := s.tenantByID(asInt(row[1])); tn != nil {
+			tn.tableRows++
+		}
 		if id := asInt(row[0]); !r.intact {
-			lost := &lostTable{name: asText(row[2]), err: damagedRow("tables", id)}
+			lost := &lostTable{row: true, name: asText(row[2]), err: damagedRow("tables", id)}
 			s.damaged(lost.err)
 			if id > 0 && id < 1<<31 {
 				s.lostTables[uint32(id)] = lost
@@ -152,6 +168,7 @@ func (s *Store) loadSeries() (err error) {
 		if tn != nil && first > int64(tn.saved) {
 			if len(s.lostSeries) == 0 {
 				s.lostSeries = append(s.lostSeries, telemetry.Errorf(telemetry.CodeDamaged, "load series", "no row of table series in %s holds series %d to %d", catalogFile, tn.saved, first-1))
+				s.goneSeries = append(s.goneSeries, s.lostSeries[0])
 				s.damaged(s.lostSeries[0])
 			}
 			if err := s.loseSeries(tn, uint32(first)); err != nil {
@@ -272,6 +289,11 @@ func (s *Store) loadLedger() error {
 	}
 	err = s.eachRow(s.w, ledgerTable, "ORDER BY id", "", func(r *catalogRow) error {
 		row, data := r.v, asBytes(r.v[1])
+		if id := asInt(row[0]); id > l.nextRow && r.intact && !(len(data) > 0 && data[0] == ledgerSnapshot) {
+			// As with a damaged row, what is missing may have dropped entries.
+			l.gaps = append(l.gaps, ledgerGap{l.nextRow, id - 1})
+			l.forgetAll()
+		}
 		l.nextRow = max(l.nextRow, asInt(row[0])+1)
 		l.logRows++
 		l.logBytes += int64(len(data))
@@ -284,8 +306,7 @@ func (s *Store) loadLedger() error {
 			// entries a redelivery is stored again. In doubt, store.
 			s.damaged(damagedRow("ledger", asInt(row[0])))
 			lost = append(lost, lostRow{"ledger", asInt(row[0]), r.evidence(1)})
-			clear(l.sessions)
-			l.entries = 0
+			l.forgetAll()
 			return nil
 		}
 		return l.apply(data)
@@ -352,6 +373,8 @@ func (s *Store) loadFrames() error {
 			f.minTime, f.maxTime, f.replaced, f.rows = minTime, maxTime, nil, 0
 			f.broken = damagedRow("frames", f.id)
 			s.damaged(f.broken)
+		} else if tn != nil {
+			tn.reach.raise(readTail(row[9:]))
 		}
 		if tn == nil || f.id <= tn.manifest.floor {
 			dead = append(dead, f)

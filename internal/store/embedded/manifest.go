@@ -23,6 +23,11 @@ type manifest struct {
 	segments int64    // rows of table segments
 	sum      [16]byte // their MACs, by exclusive or
 	deletions
+
+	uncounted bool  // an older program wrote the row, without the rest
+	losses    int64 // rows of table losses
+	tables    int64 // rows of table tables
+	sealedTail
 }
 
 // deletions is the manifest's part on table deletions.
@@ -34,7 +39,8 @@ type deletions struct {
 
 // row is a tenant as the catalog holds it.
 func (tn *tenant) row(m *manifest) []driver.Value {
-	return []driver.Value{tn.id, string(tn.name), m.floor, m.frames, m.carried, m.segments, m.sum[:], m.count, m.struck[:]}
+	row := []driver.Value{tn.id, string(tn.name), m.floor, m.frames, m.carried, m.segments, m.sum[:], m.count, m.struck[:], m.losses, m.tables}
+	return append(row, m.values()...)
 }
 
 func readManifest(row []driver.Value) manifest {
@@ -42,6 +48,7 @@ func readManifest(row []driver.Value) manifest {
 	copy(m.sum[:], asBytes(row[6]))
 	m.uncovered, m.count = row[7] == nil, asInt(row[7])
 	copy(m.struck[:], asBytes(row[8]))
+	m.uncounted, m.losses, m.tables, m.sealedTail = row[9] == nil, asInt(row[9]), asInt(row[10]), readTail(row[11:])
 	return m
 }
 
@@ -51,6 +58,7 @@ func (s *Store) saveManifest(tn *tenant, m *manifest) error {
 	if s.ring == nil && m.floor == tn.manifest.floor || *m == tn.manifest {
 		return nil
 	}
+	m.sealedTail = s.tailNow(tn)
 	return s.updateRow(tenantsTable, nil, tn.row(m))
 }
 
@@ -153,19 +161,19 @@ func (s *Store) checkFrames(tn *tenant) {
 			f.number = next // its row is damaged, which is reported
 		}
 		if f.number != next {
-			s.loseRows(tn, "frame %d of tenant %s in %s is number %d, and the one before it number %d: some were taken away or put back", f.id, tn.name, catalogFile, f.number, tn.number)
+			s.foundLoss(tn, LossFrames, "frame %d of tenant %s in %s is number %d, and the one before it number %d: some were taken away or put back", f.id, tn.name, catalogFile, f.number, tn.number)
 		}
 		tn.number = max(tn.number, f.number)
 	}
 	if m.carried != 0 && !carried {
-		s.loseRows(tn, "frame %d of tenant %s, which a compaction carried, is missing in %s", m.carried, tn.name, catalogFile)
+		s.foundLoss(tn, LossFrames, "frame %d of tenant %s, which a compaction carried, is missing in %s", m.carried, tn.name, catalogFile)
 	}
 }
 
 // loseRows makes scans of the tenant say that rows are missing, of which nobody
 // knows what they were.
 func (s *Store) loseRows(tn *tenant, format string, args ...any) {
-	err := telemetry.Errorf(telemetry.CodeDamaged, "load catalog", format, args...)
+	err := telemetry.Errorf(telemetry.CodeDamaged, "load catalog", format, args...).WithHint(acceptHint)
 	s.damaged(err)
 	tn.lost = append(tn.lost, lostSegment{lo: minTime, hi: maxTime, err: err, manifest: true})
 }

@@ -3,7 +3,6 @@ package embedded
 import (
 	"crypto/subtle"
 	"database/sql/driver"
-	"errors"
 )
 
 // Without its row of table deletions a segment would show again what was deleted of
@@ -74,23 +73,4 @@ func (s *Store) checkDeletions(tn *tenant, found *foundDeletions, damaged int64)
 		// when the last of them goes with its segment.
 		subtle.XORBytes(found.void[0].mac[:], m.struck[:], found.struck[:])
 	}
-}
-
-// coverDeletions writes the manifests anew that an older program wrote.
-func (s *Store) coverDeletions() error {
-	if s.ring == nil {
-		return nil
-	}
-	var errs []error
-	for _, tn := range *s.tenants.Load() {
-		if m := tn.manifest; m.uncovered {
-			m.uncovered = false
-			err := s.w.transaction(func() error { return s.saveManifest(tn, &m) })
-			if err == nil {
-				tn.manifest = m
-			}
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

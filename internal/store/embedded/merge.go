@@ -181,7 +181,7 @@ func (c *compaction) mergeRows(ctx context.Context, segs []*segment, drop map[ro
 		opened = append(opened, seg)
 		src := seg.Source()
 		if g.deletion != nil {
-			src = &deletedSource{src: src, runs: g.deletion.runs}
+			src = &deletedSource{seg: seg, runs: g.deletion.runs, read: rowsOf(seg)}
 		}
 		if drop != nil {
 			src = &droppingSource{src: src, drop: drop, arrival: g.arrival}

@@ -60,9 +60,10 @@ func (j *rollupJob) run(ctx context.Context) error {
 		if err != nil {
 			return &sourceError{g.id, err}
 		}
-		src := chunk.Source(&unionSource{seg: seg, plan: planUnion(g.v.table, j.columns)})
+		union := &unionSource{seg: seg, plan: planUnion(g.v.table, j.columns)}
+		src := chunk.Source(union)
 		if g.deletion != nil {
-			src = &deletedSource{src: src, runs: g.deletion.runs}
+			src = &deletedSource{seg: seg, runs: g.deletion.runs, read: union.read}
 		}
 		if keys != nil {
 			src = &droppingSource{src: src, drop: keys, arrival: g.arrival}
@@ -171,13 +172,20 @@ func (u *unionSource) Next(dst *telemetry.Section) (bool, error) {
 	if u.next >= len(u.seg.Blocks()) {
 		return false, nil
 	}
-	if _, err := u.seg.ReadBlock(u.next, dst, u.plan.cols, false); err != nil {
+	if err := u.read(u.next, dst); err != nil {
 		return false, err
 	}
 	u.next++
+	return true, nil
+}
+
+func (u *unionSource) read(block int, dst *telemetry.Section) error {
+	if _, err := u.seg.ReadBlock(block, dst, u.plan.cols, false); err != nil {
+		return err
+	}
 	u.plan.finish(dst, false)
 	dst.Received = append(dst.Received[:0], make([]int64, dst.Rows())...) // merging wants it; nobody reads it
-	return true, nil
+	return nil
 }
 
 // estimate bounds how many rows the rollups of segments would have, by the runs of

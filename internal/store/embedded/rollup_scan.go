@@ -120,7 +120,7 @@ func (sc *scan) addRollups(ctx context.Context) error {
 				g.rollup.bad.Store(true)
 				return errors.Join(errRollupBad, err)
 			}
-			return err
+			return lostReadings(err, g, g.rows, g.minTime, g.maxTime+g.rollup.width-1)
 		}
 		for i, b := range seg.Blocks() {
 			if sc.inTime(b.MinTime, b.MaxTime+g.rollup.width-1) && sc.anyWanted(b.MinSeries, b.MaxSeries) {

@@ -39,6 +39,7 @@ type scan struct {
 	segs    []*segment
 	rollups []*segment             // that answer in place of segments
 	deleted map[*segment]*deletion // of segs, as it stood when the scan began
+	lost    []lostSegment          // of the tenant
 	close   sync.Once
 
 	rollupUnits []store.RollupUnit
@@ -165,6 +166,7 @@ func (sc *scan) pin() error {
 			sc.counts.Skipped++
 		}
 	}
+	sc.lost = sc.tn.lost
 	sc.max = telemetry.SeriesRef(sc.tn.series.count.Load())
 	return nil
 }
@@ -351,7 +353,7 @@ func (sc *scan) versionOf(id uint32) *tableVersion {
 
 func (sc *scan) addSegment(g *segment) {
 	seg, err := sc.s.openSegment(g)
-	if err != nil {
+	if err = lostReadings(err, g, g.rows, g.minTime, g.maxTime); err != nil {
 		sc.units = append(sc.units, &brokenUnit{sc: sc, v: g.v, rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: err})
 		return
 	}

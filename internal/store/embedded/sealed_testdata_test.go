@@ -101,13 +101,13 @@ func TestASealedSampleHoldsWhatAPlainOneDoes(t *testing.T) {
 	}
 }
 
-// Each single row of segments, rollups and deletions that is taken
-// away, with its file, is missed.
+// Each single row that is taken away is missed, with its file where it has one, and
+// is still missed when the store has worked on and was opened again.
 func TestEachRowThatIsTakenAwayIsMissed(t *testing.T) {
 	from := t.TempDir()
 	writeSampleOf(t, from, sampleKey(t))
 	v := &victim{tb: t, dir: from}
-	for _, table := range []string{"segments", "rollups", "deletions"} {
+	for _, table := range []string{"segments", "rollups", "deletions", "tables", "series", "ledger"} {
 		var ids []int64
 		v.sql(from, func(c *conn) { ids = v.ids(c, table) })
 		if len(ids) == 0 {
@@ -117,24 +117,31 @@ func TestEachRowThatIsTakenAwayIsMissed(t *testing.T) {
 			dir := t.TempDir()
 			copyTree(t, from, dir)
 			v.sql(dir, func(c *conn) { v.exec(c, "DELETE FROM "+table+" WHERE id = ?", id) })
-			if table != "deletions" {
+			if table == "segments" || table == "rollups" {
 				_ = os.Remove(filepath.Join(dir, segmentDir, fmt.Sprintf("%016x.seg", id))) // or it is in a pack
 			}
-			s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true, Sealing: sampleKey(t)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			missed := 0
-			err = s.Verify(context.Background(), func(d Damage) {
-				if d.Kind == "manifest" {
-					missed++
+			for _, when := range []string{"at once", "later"} {
+				s, err := Open(context.Background(), Options{Dir: dir, ManualCompaction: true, Sealing: sampleKey(t)})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}, nil)
-			if err != nil || missed == 0 {
-				t.Errorf("row %d of %s is not missed (%v)", id, table, err)
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
+				missed := 0
+				err = s.Verify(context.Background(), func(d Damage) {
+					if d.Kind == "manifest" {
+						missed++
+					}
+				}, nil)
+				if err != nil || missed == 0 {
+					t.Errorf("row %d of %s is not missed %s (%v)", id, table, when, err)
+				}
+				if when == "at once" {
+					if err := s.Compact(context.Background()); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 	}

@@ -179,7 +179,7 @@ func (s *Store) loadSegments() error {
 		s.nextSegment.Store(max(s.nextSegment.Load(), id+1))
 		if !r.intact {
 			damaged++
-			s.loseSegment(s.tenantOrAny(asInt(row[1])), s.segmentPath(id), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", id)})
+			s.loseSegment(s.tenantOrAny(asInt(row[1])), s.segmentPath(id), lostSegment{lo: minTime, hi: maxTime, err: damagedRow("segments", id), table: "segments", id: id})
 			return nil
 		}
 		g := &segment{
@@ -206,7 +206,7 @@ func (s *Store) loadSegments() error {
 			if g.pack != nil {
 				path = ""
 			}
-			s.loseSegment(g.tn, path, lostSegment{rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: s.lostTables[id].err})
+			s.loseSegment(g.tn, path, lostSegment{rows: int(g.rows), lo: g.minTime, hi: g.maxTime, err: s.lostTables[id].err, table: "segments", id: g.id})
 			return nil
 		}
 		g.tn.segs = append(g.tn.segs, g)

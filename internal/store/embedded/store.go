@@ -44,6 +44,10 @@ type Store struct {
 	// What damage of the catalog has lost; nothing changes it after the start.
 	lostTables map[uint32]*lostTable
 	lostSeries []error // one for each damaged row
+	goneSeries []error // those of them whose row is missing
+
+	losses   []*Loss // rows of table losses; guarded by mu
+	nextLoss int64   // guarded by wmu
 
 	// mu guards what readers see (tenant.frames, tenant.segs) and staged.
 	mu      sync.Mutex
@@ -107,7 +111,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, telemetry.Errorf(telemetry.CodeInvalid, "open store", "no data directory is given")
 	}
 	s := &Store{
-		opt: opt, ledger: newLedger(), nextTable: 1, versions: map[uint32]*tableVersion{}, lostTables: map[uint32]*lostTable{}, nextFrame: frameStep, nextQuarantine: 1,
+		opt: opt, ledger: newLedger(), nextTable: 1, versions: map[uint32]*tableVersion{}, lostTables: map[uint32]*lostTable{}, nextFrame: frameStep, nextQuarantine: 1, nextLoss: 1,
 		readers: make(chan *conn, maxReaders), published: make(chan struct{}), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
 		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: 2 * opt.CacheBytes}, footers: footerCache{limit: opt.CacheBytes},
 		files: segmentFiles{limit: opt.OpenFiles, opener: os.Open},

@@ -29,8 +29,11 @@ type tenant struct {
 	blocks int // rows of the catalog that hold them; guarded by Store.wmu
 	joined int // blocks after they were last joined; guarded by Store.wmu
 
-	manifest manifest // guarded by Store.wmu
-	number   int64    // of the newest frame; guarded by Store.wmu
+	manifest manifest   // guarded by Store.wmu
+	reach    sealedTail // how far other tables must reach, at a start
+	// tableRows counts the rows of table tables, at a start.
+	tableRows int64
+	number    int64 // of the newest frame; guarded by Store.wmu
 
 	mu     sync.Mutex // guards names and adding to byPtr
 	names  map[string]*tableName
@@ -66,7 +69,8 @@ type tenant struct {
 	rollupDebt atomic.Int64            // partitions whose rollups are to be made
 	payments   map[rollupKey]payment   // which rollups pay; owned by the compaction
 
-	// What damage of the catalog has lost; nothing changes it after the start.
+	// What damage of the catalog has lost. After the start only AcceptLosses changes
+	// it: it replaces lost and lostRollups, which Store.mu guards then.
 	lost    []lostSegment
 	unknown []refRange // series without keys
 	// lostRollups are the ids of damaged rows of table rollups.
@@ -226,16 +230,21 @@ func (s *Store) PutTable(_ context.Context, name telemetry.Tenant, t *telemetry.
 	}
 	id := s.nextTable
 	now := s.opt.Now().UnixNano()
+	m := tn.manifest
+	m.tables++
 	err = s.w.transaction(func() error {
 		if err := s.saveTenant(tn); err != nil {
 			return err
 		}
-		return s.insertRow(tablesTable, tn, []driver.Value{int64(id), tn.id, t.Name, int64(t.Version), int64(group.id), now, def, notNil(document)})
+		if err := s.insertRow(tablesTable, tn, []driver.Value{int64(id), tn.id, t.Name, int64(t.Version), int64(group.id), now, def, notNil(document)}); err != nil {
+			return err
+		}
+		return s.saveManifest(tn, &m)
 	})
 	if err != nil {
 		return s.failed("record table", err)
 	}
-	tn.persisted = true
+	tn.persisted, tn.manifest = true, m
 	s.nextTable++
 	if fresh {
 		tn.groups++

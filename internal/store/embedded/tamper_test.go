@@ -29,8 +29,11 @@ func (v *victim) options(dir string) Options {
 }
 
 // newVictim makes a store of three segments and three frames above the floor.
-func newVictim(tb testing.TB) *victim {
-	v := &victim{tb: tb, dir: tb.TempDir(), before: tb.TempDir(), keys: seal.Holding(seal.NewMaster())}
+func newVictim(tb testing.TB) *victim { return newVictimWith(tb, seal.Holding(seal.NewMaster())) }
+
+// newVictimWith is newVictim with these keys; nil: not sealed.
+func newVictimWith(tb testing.TB, keys *seal.Credentials) *victim {
+	v := &victim{tb: tb, dir: tb.TempDir(), before: tb.TempDir(), keys: keys}
 	s, err := Open(context.Background(), v.options(v.dir))
 	if err != nil {
 		tb.Fatal(err)

@@ -200,6 +200,19 @@ func (s *Store) readError(what string, id int64, err error) error {
 	return err
 }
 
+// lostReadings says of damage which readings it is about, and what can be done.
+func lostReadings(err error, g *segment, rows, from, to int64) error {
+	if telemetry.CodeOf(err) != telemetry.CodeDamaged {
+		return err
+	}
+	l := Loss{Kind: LossSegment, Table: g.v.name.name, Rows: rows, From: from, To: to}
+	if g.rollup != nil {
+		l.Kind, l.Table = LossRollup, g.rollup.table
+	}
+	return (&telemetry.Error{Code: telemetry.CodeDamaged, Op: "scan", Message: l.Extent() + " cannot be read: " + messageOf(err), Err: err}).
+		WithHint("other times and tables answer; " + acceptHint)
+}
+
 // segmentUnit is one block of a segment.
 type segmentUnit struct {
 	unit
@@ -263,7 +276,8 @@ func (u *segmentUnit) Read(dst *telemetry.Section, columns []string, received bo
 	}
 	n, err := u.seg.ReadBlock(u.block, dst, p.cols, received)
 	if err != nil {
-		return n, u.sc.s.readError("segment", u.g.id, err)
+		b := u.seg.Blocks()[u.block]
+		return n, lostReadings(u.sc.s.readError("segment", u.g.id, err), u.g, int64(b.Rows), b.MinTime, b.MaxTime)
 	}
 	if err := u.sc.unknown(dst); err != nil {
 		return n, err

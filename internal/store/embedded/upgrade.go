@@ -18,7 +18,7 @@ import (
 // are one transaction, and what a step does to files before it can be repeated.
 
 // readableFormats is how many formats before the current one are upgraded.
-const readableFormats = 3
+const readableFormats = 4
 
 // upgradeStep brings the catalog from one format to the next.
 type upgradeStep struct {
@@ -46,7 +46,7 @@ type upgrader struct {
 // upgradeSteps stand in the order of their formats, one for each of the
 // readableFormats before formatVersion. A landing that raises formatVersion adds
 // its step here, and testdata/format-N (see TestWriteTestdata).
-var upgradeSteps = []upgradeStep{toPacks, toDeletions, toRollups}
+var upgradeSteps = []upgradeStep{toPacks, toDeletions, toRollups, toLosses}
 
 // UpgradeStep is a step of an upgrade, as a person reads it.
 type UpgradeStep struct {

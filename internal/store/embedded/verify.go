@@ -3,10 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
@@ -44,6 +41,9 @@ func (s *Store) Verify(ctx context.Context, report func(Damage), progress func(V
 	v := &verification{s: s, report: report, progress: progress}
 	if err := v.catalog(ctx); err != nil {
 		return err
+	}
+	for _, err := range s.goneSeries {
+		v.report(Damage{Kind: "manifest", File: s.catalogPath(), Err: err})
 	}
 	for _, tn := range *s.tenants.Load() {
 		if err := v.tenant(ctx, tn); err != nil {
@@ -116,21 +116,12 @@ func (v *verification) catalog(ctx context.Context) error {
 
 func (v *verification) tenant(ctx context.Context, tn *tenant) error {
 	s := v.s
-	// What the start found missing, and nothing of which stands in a row.
-	for _, l := range tn.lost {
-		if l.manifest {
-			v.report(Damage{Kind: "manifest", Tenant: tn.name, File: s.catalogPath(), Err: l.err})
-		}
-	}
 	frames, segs := v.pin(tn)
-	defer func() {
-		for _, f := range frames {
-			f.pins.Add(-1)
-		}
-		for _, g := range segs {
-			s.unpinSegment(g)
-		}
-	}()
+	defer v.unpin(frames, segs)
+	// What starts found missing, and nothing of which stands in a row.
+	for _, err := range s.missing(tn) {
+		v.report(Damage{Kind: "manifest", Tenant: tn.name, File: s.catalogPath(), Err: err})
+	}
 	for _, f := range frames {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -166,6 +157,32 @@ func (v *verification) pin(tn *tenant) ([]*frame, []*segment) {
 	return tn.frames, segs
 }
 
+func (v *verification) unpin(frames []*frame, segs []*segment) {
+	for _, f := range frames {
+		f.pins.Add(-1)
+	}
+	for _, g := range segs {
+		v.s.unpinSegment(g)
+	}
+}
+
+// missing returns what is missing of a tenant and was not given up.
+func (s *Store) missing(tn *tenant) (errs []error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range tn.lost {
+		if l.manifest && l.loss == nil {
+			errs = append(errs, l.err)
+		}
+	}
+	for _, l := range s.losses {
+		if l.Tenant == tn.name && l.Accepted == 0 {
+			errs = append(errs, l.err())
+		}
+	}
+	return errs
+}
+
 func (v *verification) frame(f *frame) error {
 	s := v.s
 	data, err := s.frameBytes(f)
@@ -196,39 +213,13 @@ func (v *verification) frame(f *frame) error {
 
 // segment reads a segment's bytes anew, beside what is cached of it.
 func (v *verification) segment(g *segment) error {
-	s := v.s
-	path := s.segmentPath(g.id)
-	if g.pack != nil {
-		path = g.pack.file.path
-	}
-	d := Damage{Kind: "segment", Tenant: g.tn.name, ID: g.id, File: path}
-	f, err := os.Open(path)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = telemetry.Errorf(telemetry.CodeDamaged, "verify segment", "segment file %s is missing", path)
-		}
-		d.Err = err
-		return v.found(d)
-	}
-	defer func() { _ = f.Close() }()
-	r, size := io.ReaderAt(f), fileSize(path)
-	if g.pack != nil {
-		r, size = io.NewSectionReader(f, g.start, g.size), min(g.size, max(0, size-g.start))
-	}
-	seg, err := chunk.OpenSegment(r, size, chunk.OpenOptions{Name: s.where(g), Keys: s.chunkKeys(), Identity: g.tag})
-	if err == nil {
-		err = checkSegment(g, seg, s.where(g))
-	}
-	if err == nil && size != g.size {
-		err = telemetry.Errorf(telemetry.CodeDamaged, "verify segment", "%s has %d bytes, the catalog says %d", s.where(g), size, g.size)
-	}
-	v.done.Segments++
-	v.done.Bytes += size
+	d := Damage{Kind: "segment", Tenant: g.tn.name, ID: g.id, File: v.s.pathOf(g)}
+	damage, _, err := v.s.damageOf(g, &v.done)
 	if err != nil {
 		d.Err = err
 		return v.found(d)
 	}
-	for _, c := range seg.Verify() {
+	for _, c := range damage {
 		at := d
 		at.Offset, at.Length, at.Err = c.Offset, c.Length, c.Err
 		if g.pack != nil {
