@@ -65,10 +65,20 @@ func TestTheRingHolds1000Messages(t *testing.T) {
 	}
 }
 
-// TestInstructionBudget counts the instructions of a received, checked, stored
-// and acknowledged message, by part.
+// instructionLimit is what was promised for a received, checked, stored and
+// acknowledged message. The parts are held to what they take now, with some air: a
+// broker that answers late has blocks written that are not full, and the waiting
+// itself takes instructions of the rest, 17 a millisecond.
+const instructionLimit = 8000
+
+var partLimits = []struct {
+	part  string
+	limit int
+}{{"network", 1000}, {"check", 3400}, {"record", 420}, {"crc", 220}, {"card", 130}, {"spi", 240}, {"rest", 2000}}
+
+// TestInstructionBudget counts the instructions of a message, by part.
 func TestInstructionBudget(t *testing.T) {
-	const messages, limit = 1000, 12000
+	const messages = 1000
 	p := newPeer(t)
 	board := testkit.StartBoard(t, testkit.BoardOptions{Image: "weir-lm3s6965-measure.elf", Card: blankCard(t), Broker: p.port(), Exact: true, Args: []string{"device=measure", "format=yes"}})
 	p.send(100) // whatever happens once has happened
@@ -78,19 +88,22 @@ func TestInstructionBudget(t *testing.T) {
 	p.await(100 + messages)
 	parts := board.Ask("s", "instructions:")
 	total, line := 0, ""
-	for _, part := range []string{"network", "check", "record", "crc", "card", "spi", "rest"} {
-		n, ok := parts[part]
+	for _, p := range partLimits {
+		n, ok := parts[p.part]
 		if !ok {
-			t.Fatalf("no count of %s: %v", part, parts)
+			t.Fatalf("no count of %s: %v", p.part, parts)
 		}
 		total += n
-		line += fmt.Sprintf("%s %d, ", part, n/messages)
+		line += fmt.Sprintf("%s %d, ", p.part, n/messages)
+		if n/messages > p.limit {
+			t.Errorf("%s takes %d instructions a message, more than %d", p.part, n/messages, p.limit)
+		}
 	}
 	each := total / messages
-	t.Logf("instructions a message: %sin all %d of %d", line, each, limit)
+	t.Logf("instructions a message: %sin all %d of %d", line, each, instructionLimit)
 	t.Logf("500 messages/s at 2 cycles an instruction need a processor of %.1f MHz, of which moving bytes over SPI takes %.1f", float64(each)*500*2/1e6, float64(parts["spi"])/messages*500*2/1e6)
-	if each > limit {
-		t.Errorf("%d instructions a message, more than %d", each, limit)
+	if each > instructionLimit {
+		t.Errorf("%d instructions a message, more than %d", each, instructionLimit)
 	}
 	stack := board.Ask("s", "stats:")
 	t.Logf("the deepest use of the stack so far: %d of %d bytes", stack["stack_used"], stack["stack"])

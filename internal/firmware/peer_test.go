@@ -109,6 +109,9 @@ func (p *peer) serve(c net.Conn) {
 		if !p.take(c, head, body) {
 			break
 		}
+		if r.Buffered() == 0 { // what came together is answered together, whatever the load of this machine
+			p.refill()
+		}
 	}
 	p.mu.Lock()
 	if p.conn == c {
@@ -144,9 +147,11 @@ func (p *peer) take(c net.Conn, head byte, body []byte) bool {
 		answer = []byte{0x90, 3, body[0], body[1], 1}
 		if p.conn == nil {
 			p.conn = c
+			var packets []byte
 			for id, m := range p.inflight {
-				p.publish(id, m, true)
+				packets = appendPublish(packets, id, m, true)
 			}
+			_, _ = c.Write(packets) // a broken connection is seen by the reader
 		}
 	case 12:
 		answer = []byte{0xD0, 0}
@@ -158,29 +163,38 @@ func (p *peer) take(c net.Conn, head byte, body []byte) bool {
 			return false
 		}
 	}
-	p.fill()
 	return true
 }
 
-// fill keeps the window full; mu is held.
+func (p *peer) refill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fill()
+}
+
+// fill keeps the window full, with one write; mu is held.
 func (p *peer) fill() {
+	var packets []byte
 	for p.conn != nil && p.next < p.last && len(p.inflight) < window {
 		id := uint16(p.next%60000) + 1
 		p.inflight[id] = p.next
-		p.publish(id, p.next, false)
+		packets = appendPublish(packets, id, p.next, false)
 		p.next++
+	}
+	if packets != nil {
+		_, _ = p.conn.Write(packets) // a broken connection is seen by the reader
 	}
 }
 
-func (p *peer) publish(id uint16, m int, dup bool) {
+func appendPublish(dst []byte, id uint16, m int, dup bool) []byte {
 	topic, payload := w1(m)
 	head := byte(0x32)
 	if dup {
 		head |= 8
 	}
-	packet := binary.AppendUvarint([]byte{head}, uint64(2+len(topic)+2+len(payload)))
-	packet = binary.BigEndian.AppendUint16(packet, uint16(len(topic)))
-	packet = append(packet, topic...)
-	packet = binary.BigEndian.AppendUint16(packet, id)
-	_, _ = p.conn.Write(append(packet, payload...)) // a broken connection is seen by the reader
+	dst = binary.AppendUvarint(append(dst, head), uint64(2+len(topic)+2+len(payload)))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic)))
+	dst = append(dst, topic...)
+	dst = binary.BigEndian.AppendUint16(dst, id)
+	return append(dst, payload...)
 }
