@@ -56,8 +56,7 @@ void weir_watch_report(struct weir *w, enum weir_part part, enum weir_step step)
 }
 
 void weir_board_alive(struct weir *w) {
-  w->watch.board = true;
-  w->watch.alive_at = w->ports.clock->uptime_us(w->ports.clock->ctx);
+  w->watch.board = w->watch.alive = true; /* the next step knows the time */
 }
 
 static uint64_t stall_us(const struct weir *w) { return (uint64_t)w->config.stall_ms * 1000u; }
@@ -73,6 +72,8 @@ static enum weir_part stuck(const struct weir *w) {
 void weir_watch_step(struct weir *w) {
   const struct weir_watchdog *dog = w->ports.watchdog;
   volatile struct weir_retained *r = retained(w);
+  if (w->watch.alive) w->watch.alive_at = w->now;
+  w->watch.alive = false;
   if (dog == NULL || w->watch.blamed) return;
   if (r != NULL) r->part = WEIR_PART_BOARD; /* at work from here to the next poll */
   if (w->now - w->watch.fed_at < (uint64_t)dog->timeout_ms * 125u && w->watch.fed_at != 0) return; /* an eighth */

@@ -47,7 +47,7 @@ extern const struct weir_block card_block;
 /* net.c: lwIP over the Ethernet controller */
 void net_start(const uint8_t mac[6]);
 void net_poll(void);
-uint64_t net_deadline_us(uint64_t now_us); /* of lwIP's timers */
+uint64_t net_deadline_us(void); /* when to poll again, be there frames or not */
 extern const struct weir_net net_tcp;
 
 /* random.c */

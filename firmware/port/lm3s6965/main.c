@@ -20,7 +20,7 @@ int main(void) {
     net_poll();
     measure_leave();
     const uint64_t wanted = recorder_poll();
-    const uint64_t network = net_deadline_us(clock_uptime_us(NULL));
+    const uint64_t network = net_deadline_us();
     measure_enter(MEASURE_SLEEP);
     clock_sleep_until(wanted < network ? wanted : network);
     measure_leave();

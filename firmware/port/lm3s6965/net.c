@@ -34,15 +34,22 @@ static struct {
   bool owes;       /* an acknowledgement was put off until it is told */
 } link;
 
-/* lwIP's milliseconds. They go on from those of the last call, for a division of 64 bits takes a hundred instructions. */
-u32_t sys_now(void) {
-  static uint64_t at; /* the uptime of `ms` */
-  static u32_t ms;
-  const uint64_t since = clock_uptime_us(NULL) - at;
-  const u32_t more = since >> 32 ? (u32_t)(since / 1000u) : (u32_t)since / 1000u;
-  ms += more;
-  at += (uint64_t)more * 1000u;
-  return ms;
+/*
+ * lwIP's time is that of the last poll, whose uptime is kept with it: reading the
+ * clock takes as long as looking at a timer, and a round has no use for two times.
+ */
+static struct {
+  uint64_t us; /* the uptime at `ms` */
+  u32_t ms;
+} polled;
+
+u32_t sys_now(void) { return polled.ms; }
+
+static void look_at_clock(void) {
+  const uint64_t since = clock_uptime_us(NULL) - polled.us;
+  const u32_t more = since >> 32 ? (u32_t)(since / 1000u) : (u32_t)since / 1000u; /* 64 bits: a hundred instructions */
+  polled.ms += more;
+  polled.us += (uint64_t)more * 1000u;
 }
 
 /* ------------------------------------------------------ Ethernet controller */
@@ -142,6 +149,7 @@ static err_t interface_init(struct netif *netif) {
 
 void net_start(const uint8_t mac[6]) {
   SYSCTL_RCGC2 |= (1u << 28) | (1u << 30);
+  look_at_clock();
   lwip_init();
   netif_add_noaddr(&interface, NULL, interface_init, netif_input);
   memcpy(interface.hwaddr, mac, 6);
@@ -175,6 +183,7 @@ static void settle(void) {
 }
 
 void net_poll(void) {
+  look_at_clock();
   settle();
   /* A count bounds the loop: frames may come as fast as they are taken. */
   for (int i = 0; i < 8 && (MAC_NP & 0x3F); i++) {
@@ -189,12 +198,12 @@ void net_poll(void) {
   sys_check_timeouts();
 }
 
-uint64_t net_deadline_us(uint64_t now_us) {
+uint64_t net_deadline_us(void) {
   if (link.taken || link.owes) {
-    return now_us;
+    return 0;
   }
   const u32_t ms = sys_timeouts_sleeptime();
-  return ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? UINT64_MAX : now_us + (uint64_t)ms * 1000u;
+  return ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? UINT64_MAX : polled.us + (uint64_t)ms * 1000u;
 }
 
 /* ------------------------------------------------------------ TCP connection */

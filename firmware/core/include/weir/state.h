@@ -179,6 +179,7 @@ struct weir_watch {
   uint64_t since[WEIR_PARTS]; /* when the part had something to do and made no progress; 0: it is well */
   uint64_t fed_at, alive_at;
   bool board;                 /* weir_board_alive was called once */
+  bool alive;                 /* it was called since the last step */
   bool blamed;
 };
 
