@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/filelock"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -76,7 +77,7 @@ func notFile(op, dir string) error {
 // create makes a backup directory of an empty or missing one, or checks one that
 // is there.
 func create(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return unavailable("make backup directory", err)
 	}
 	if !IsDirectory(dir) {
@@ -98,33 +99,26 @@ func create(dir string) error {
 		return err
 	}
 	for _, sub := range []string{snapshotDir, objectDir, tmpDir} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+		if err := durable.MakeDir(filepath.Join(dir, sub), 0o700); err != nil {
 			return unavailable("make backup directory", err)
 		}
 	}
 	return syncDir(dir)
 }
 
-// writeFile puts a file in its place in one step, durably but for its name's
-// directory, which it syncs as well.
+// writeFile puts a file in its place in one step, durably.
 func writeFile(path string, data []byte, tmp string) error {
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := durable.WriteFile(path, tmp, data); err != nil {
 		return unavailable("write "+path, err)
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp) // void in any case
-		return unavailable("write "+path, err)
-	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
+// syncNames is durable.SyncDir but for tests.
+var syncNames = durable.SyncDir
+
 func syncDir(dir string) error {
-	if err := filelock.SyncDir(dir); err != nil {
+	if err := syncNames(dir); err != nil {
 		return unavailable("sync "+dir, err)
 	}
 	return nil

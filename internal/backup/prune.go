@@ -36,15 +36,19 @@ func (w *Writer) prune(newest *Manifest) error {
 	return sweep(w.o.Dir)
 }
 
-// removeSnapshot removes a manifest, durably, before anything that it needs goes.
+// removeSnapshot removes a manifest, durably, before anything that it needs goes: a
+// checksum that a power cut leaves without its manifest is swept later.
 func removeSnapshot(dir, id string) error {
 	if err := os.Remove(manifestPath(dir, id)); err != nil {
 		return unavailable("prune backup", err)
 	}
+	if err := syncDir(filepath.Join(dir, snapshotDir)); err != nil {
+		return err
+	}
 	if err := os.Remove(sumPath(dir, id)); err != nil && !notThere(err) {
 		return unavailable("prune backup", err)
 	}
-	return syncDir(filepath.Join(dir, snapshotDir))
+	return nil
 }
 
 // sweep removes objects that no manifest names, and checksum files without one.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,10 @@ func Restore(ctx context.Context, dir, snapshot string, t Target, finish func(*M
 	if err := begin(t, m); err != nil {
 		return nil, goesOn(err)
 	}
-	r := &restorer{ctx: ctx, dir: dir, progress: progress, total: m.Bytes(), dirs: map[string]bool{t.Data: true}}
+	r := &restorer{ctx: ctx, dir: dir, progress: progress, total: m.Bytes(), dirs: map[string]bool{}, made: map[string]bool{}}
+	if err := r.makeDir(t.Data); err != nil {
+		return nil, goesOn(err)
+	}
 	for i := range m.Files {
 		to, err := t.place(m.Files[i].Path)
 		if err != nil {
@@ -85,7 +89,8 @@ func Restore(ctx context.Context, dir, snapshot string, t Target, finish func(*M
 		}
 	}
 	for d := range r.dirs {
-		if err := syncDir(d); err != nil {
+		// What may not be read was there before.
+		if err := syncDir(d); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return nil, goesOn(err)
 		}
 	}
@@ -160,7 +165,8 @@ type restorer struct {
 	dir         string
 	progress    func(done, total int64)
 	done, total int64
-	dirs        map[string]bool // to be synced
+	made        map[string]bool // directories
+	dirs        map[string]bool // those to be synced: with all above, which a run that was killed may have made
 }
 
 // file writes one file, or keeps one that an earlier run wrote.
@@ -219,12 +225,15 @@ func (r *restorer) file(f *File, to string) error {
 
 // makeDir makes a directory with those above it, which are to be synced.
 func (r *restorer) makeDir(dir string) error {
-	if r.dirs[dir] {
+	if r.made[dir] {
 		return nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return unavailable("restore", err)
 	}
-	r.dirs[dir], r.dirs[filepath.Dir(dir)] = true, true
+	r.made[dir] = true
+	for d := filepath.Clean(dir); !r.dirs[d]; d = filepath.Dir(d) {
+		r.dirs[d] = true
+	}
 	return nil
 }

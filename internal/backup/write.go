@@ -15,6 +15,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -65,7 +66,7 @@ func Prepare(ctx context.Context, o Options) (*Writer, error) {
 	if err := notFile("make backup directory", o.Dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := durable.MakeDir(o.Dir, 0o700); err != nil {
 		return nil, unavailable("make backup directory", err)
 	}
 	lock, err := lock(ctx, o.Dir, true)
@@ -155,6 +156,9 @@ func (w *Writer) Write(ctx context.Context, src *Source) (*Result, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+	}
+	if err := syncDir(filepath.Join(w.o.Dir, objectDir)); err != nil {
+		return nil, err
 	}
 	if err := w.commit(&m); err != nil {
 		return nil, err
@@ -292,16 +296,15 @@ func (w *Writer) advance(n int64) {
 // place makes a temporary file the object of its content.
 func (w *Writer) place(tmp string, f *File) error {
 	path := objectPath(w.o.Dir, f.SHA256)
+	dir := filepath.Dir(path)
 	if exists(path, f.Size) {
 		w.result.Shared += f.Size
-		return os.Remove(tmp)
-	}
-	dir := filepath.Dir(path)
-	if err := os.Mkdir(dir, 0o700); err == nil {
-		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return err
+		if err := os.Remove(tmp); err != nil {
+			return unavailable("write backup", err)
 		}
-	} else if !os.IsExist(err) {
+		return syncDir(dir) // a writer that was killed may not have come to it
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return unavailable("write backup", err)
 	}
 	_ = os.Chmod(tmp, 0o400) // some file systems have no modes

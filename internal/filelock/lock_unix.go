@@ -24,12 +24,3 @@ func Lock(f *os.File, exclusive bool) (taken bool, err error) {
 	}
 	return errors.Is(err, unix.EWOULDBLOCK), err
 }
-
-// SyncDir makes the names in a directory durable.
-func SyncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

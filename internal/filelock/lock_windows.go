@@ -17,7 +17,3 @@ func Lock(f *os.File, exclusive bool) (taken bool, err error) {
 	err = windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{})
 	return errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING), err
 }
-
-// SyncDir is nothing on Windows: NTFS journals names, and a directory handle
-// cannot be flushed.
-func SyncDir(string) error { return nil }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/backup"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/seal"
@@ -189,7 +190,7 @@ func drawBackupID(path string, put func(from, to string) error) error {
 	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
 		err = errors.Join(err, gone)
 	}
-	return errors.Join(err, syncDir(filepath.Dir(path)))
+	return errors.Join(err, durable.SyncDir(filepath.Dir(path)))
 }
 
 // addData adds what stands in the data directory besides the store's own files.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -36,7 +37,7 @@ func forget(c *config.Config, tenant telemetry.Tenant) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := syncDir(c.DataDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.SyncDir(c.DataDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -74,19 +75,5 @@ func (id *identity) save() error {
 	return nil
 }
 
-// writeFile replaces a file in one step: a crash leaves the old or the new one.
-func writeFile(path string, data []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
+// writeFile replaces a file of the data directory in one step.
+func writeFile(path string, data []byte) error { return durable.WriteFile(path, path+".tmp", data) }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-telemetry/weir/internal/backup"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/pipeline"
@@ -130,7 +131,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	sizes := chooseSizes(n.cfg.Config, machineMemory())
-	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
+	if err := durable.MakeDir(n.cfg.DataDir, 0o700); err != nil {
 		return DataDirError(n.cfg.DataDir, err)
 	}
 	n.card = onCard(n.cfg.DataDir)
@@ -281,7 +282,7 @@ func (n *Node) openSchemas() error {
 		return telemetry.Errorf(telemetry.CodeNotFound, "open schemas", "the directory %s is not there, and held %d documents when the node ran last", n.cfg.Schemas, len(last.known)).
 			WithHint("mount or restore it, or correct schemas in the configuration; an empty directory lets the node start without")
 	}
-	if err := os.MkdirAll(n.cfg.Schemas, 0o755); err != nil {
+	if err := durable.MakeDir(n.cfg.Schemas, 0o755); err != nil {
 		if info, stat := os.Stat(n.cfg.Schemas); stat == nil && !info.IsDir() {
 			return telemetry.Errorf(telemetry.CodeInvalid, "open schemas", "%s is a file, not a directory", n.cfg.Schemas).
 				WithHint("name the directory that holds it, with --schemas or the key schemas")

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/powercut"
 )
 
@@ -24,7 +25,7 @@ func rotateRecorded(dir string) error {
 		return err
 	}
 	data, source := filepath.Join(dir, "data"), Source{File: filepath.Join(dir, "master.key")}
-	if err := errors.Join(os.Mkdir(data, 0o700), syncDir(dir), Init(source.File)); err != nil {
+	if err := errors.Join(os.Mkdir(data, 0o700), durable.SyncDir(dir), Init(source.File)); err != nil {
 		return err
 	}
 	c, err := source.Load(context.Background())
@@ -36,6 +37,11 @@ func rotateRecorded(dir string) error {
 		return err
 	}
 	for i := range cutRotations + 1 {
+		if i%3 == 2 { // a rotation was killed when the new key had its file, and was not durable
+			if err := os.WriteFile(source.File+PendingSuffix, NewMaster().text(), 0o600); err != nil {
+				return err
+			}
+		}
 		if i > 0 {
 			if err := r.Rotate(""); err != nil {
 				return err

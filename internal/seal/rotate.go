@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -109,6 +110,9 @@ func pendingMaster(path string, old *Master) (*Master, error) {
 		}
 		m, err = readKeyFile(path)
 	}
+	if err == nil {
+		err = syncKeyFile(path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +120,26 @@ func pendingMaster(path string, old *Master) (*Master, error) {
 		return nil, telemetry.Errorf(telemetry.CodeConflict, "rotate master key", "%s holds the key that is in use", path)
 	}
 	return m, nil
+}
+
+// syncKeyFile makes a key file durable that was there: who wrote it may have been
+// killed before it did.
+func syncKeyFile(path string) error {
+	mode := os.O_RDONLY
+	if runtime.GOOS == "windows" { // which flushes only what may be written
+		mode = os.O_WRONLY
+	}
+	f, err := os.OpenFile(path, mode, 0)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = durable.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "rotate master key", "%w", err)
+	}
+	return nil
 }
 
 // finishSwap puts the new key file in the place of the old one, whose bytes are
@@ -139,7 +163,7 @@ func finishSwap(path string) error {
 		}
 		return err
 	}
-	err := syncDir(filepath.Dir(path))
+	err := durable.SyncDir(filepath.Dir(path))
 	if old != nil {
 		var blank [2*KeyBytes + 1]byte
 		_, writeErr := old.WriteAt(blank[:], 0)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -192,7 +193,7 @@ func writeKeyFile(path string, m *Master) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "write master key", "%w", errors.Join(err, os.Remove(path)))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "write master key", "%w", err)
 	}
 	return nil

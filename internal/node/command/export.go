@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weir-telemetry/weir/internal/filelock"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -128,7 +128,7 @@ func (e *Env) exportAll(ctx context.Context, x control.Exporter, o ExportOptions
 	if info, err := os.Stat(o.Out); err == nil && !info.IsDir() {
 		return telemetry.Errorf(telemetry.CodeInvalid, "export", "%s is a file", o.Out).WithHint("--all writes into a directory: name one with -o")
 	}
-	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+	if err := durable.MakeDir(o.Out, 0o755); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "export", "%w", err)
 	}
 	defs, err := x.Tables(ctx)
@@ -301,7 +301,7 @@ func (r *exportRun) openState() (err error) {
 			return err
 		}
 	}
-	if err := errors.Join(r.log.Sync(), os.Rename(r.log.Name(), r.path+stateSuffix), filelock.SyncDir(filepath.Dir(r.path))); err != nil {
+	if err := errors.Join(r.log.Sync(), os.Rename(r.log.Name(), r.path+stateSuffix), durable.SyncDir(filepath.Dir(r.path))); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "export", "%w", err)
 	}
 	return nil
@@ -396,7 +396,7 @@ func (r *exportRun) write(ctx context.Context) error {
 func (r *exportRun) finish(ctx context.Context) error {
 	err := os.Rename(r.path+partSuffix, r.path)
 	if err == nil {
-		err = filelock.SyncDir(filepath.Dir(r.path))
+		err = durable.SyncDir(filepath.Dir(r.path))
 	}
 	if err = errors.Join(err, os.Remove(r.path+stateSuffix)); err != nil {
 		return telemetry.Errorf(telemetry.CodeUnavailable, "export", "%w", err)

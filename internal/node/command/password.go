@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/config"
 	"github.com/weir-telemetry/weir/internal/source/credentials"
@@ -76,7 +77,7 @@ func LanUsers(c *config.Loaded, out io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+	if err := durable.MakeDir(c.DataDir, 0o700); err != nil {
 		return "", node.DataDirError(c.DataDir, err)
 	}
 	if err := os.WriteFile(path, []byte("# made by weir serve --lan; weir password NAME makes more lines\n"+line+"\n"), 0o600); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/weir-telemetry/weir/internal/backup"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -41,7 +42,7 @@ func Restore(ctx context.Context, e *Env, o RestoreOptions) error {
 	finish := func(m *backup.Manifest) (err error) {
 		// Without documents the node would not start where it had some; without any,
 		// the directory is there all the same.
-		if err := os.MkdirAll(o.Schemas, 0o755); err != nil {
+		if err := durable.MakeDir(o.Schemas, 0o755); err != nil {
 			return telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
 		}
 		file, notes, err = mendConfig(m, o)
@@ -123,29 +124,11 @@ func mendConfig(m *backup.Manifest, o RestoreOptions) (file string, notes []stri
 		path string
 		data []byte
 	}{{file + ".original", data}, {file, mended}} {
-		if err := replaceFile(f.path, f.data); err != nil {
+		if err := durable.WriteFile(f.path, f.path+".restoring", f.data); err != nil {
 			return "", nil, telemetry.Errorf(telemetry.CodeUnavailable, "restore", "%w", err)
 		}
 	}
 	return file, notes, nil
-}
-
-// replaceFile puts a file in its place in one step: what was there stays where the
-// disk is full.
-func replaceFile(path string, data []byte) error {
-	tmp := path + ".restoring"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp) // void in any case
-	}
-	return err
 }
 
 // setValue gives the key of a line another value, in block style or in flow style.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/demo"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/source/credentials"
@@ -113,7 +114,7 @@ func (d *demonstration) prepare() error {
 		return telemetry.Errorf(telemetry.CodeNotFound, "read the users of the broker", "%w", err)
 	}
 	d.users = filepath.Join(c.DataDir, "demo-users")
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+	if err := durable.MakeDir(c.DataDir, 0o700); err != nil {
 		return node.DataDirError(c.DataDir, err)
 	}
 	if err := os.WriteFile(d.users, append(users, []byte("\n"+line+"\n")...), 0o600); err != nil {

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -123,7 +123,7 @@ func (b *Broker) restore() error {
 	if b.cfg.Dir == "" {
 		return nil
 	}
-	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
+	if err := durable.MakeDir(b.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("%s: %w", opStart, err)
 	}
 	path := filepath.Join(b.cfg.Dir, journalName)
@@ -386,7 +386,7 @@ func (j *journal) rewrite() error {
 	if err != nil {
 		return fail(errors.Join(err, f.Close()))
 	}
-	if err := syncDir(j.dir); err != nil {
+	if err := durable.SyncDir(j.dir); err != nil {
 		return fail(err)
 	}
 	j.settled(seq)
@@ -421,18 +421,4 @@ func (j *journal) close() error {
 	}
 	err := j.sync()
 	return errors.Join(err, j.file.Close())
-}
-
-// syncDir makes a rename durable. Where directories cannot be synced (Windows) the
-// file system does it.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	if err := d.Sync(); err != nil && !errors.Is(err, os.ErrInvalid) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, io.EOF) && !isWindows {
-		return err
-	}
-	return nil
 }

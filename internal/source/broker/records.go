@@ -4,15 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"runtime"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/weir-telemetry/weir/internal/source/wire"
 )
-
-const isWindows = runtime.GOOS == "windows"
 
 // The kinds of records. Their numbers are part of the disk format, which
 // docs/format/broker-journal.md describes.

@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -92,7 +92,7 @@ func (s *state) save(dir, name string) (err error) {
 			return err
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return err
 	}
 	file := stateFile(dir, name)
@@ -116,17 +116,8 @@ func (s *state) save(dir, name string) (err error) {
 	return syncDir(dir)
 }
 
-// syncDir makes the names in a directory durable. Tests replace it.
-var syncDir = func(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // NTFS journals names, and a directory handle cannot be flushed
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+// syncDir is durable.SyncDir but for tests.
+var syncDir = durable.SyncDir
 
 // drawClientID draws an identifier of the form that every server must accept:
 // at most 23 letters and digits [MQTT-3.1.3-5].

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -283,16 +284,12 @@ func (c *compaction) decodeFrame(f *frame) error {
 // setAside copies what can be had of a damaged frame to a file, so that a person
 // can look at it, and lets compaction go on.
 func (s *Store) setAside(f *frame, cause error) error {
-	dir := filepath.Join(s.opt.Dir, "damaged")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("set damaged frame aside: %w", err)
-	}
-	path := filepath.Join(dir, fmt.Sprintf("frame-%d", f.id))
 	data, err := s.frameBytes(f)
 	if err != nil && telemetry.CodeOf(err) != telemetry.CodeDamaged {
 		return err
 	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
+	path, err := s.keepDamaged(fmt.Sprintf("frame-%d", f.id), data)
+	if err != nil {
 		return fmt.Errorf("set damaged frame aside: %w", err)
 	}
 	s.opt.Logger.Error("a damaged frame of level 0 was set aside", "file", path, "rows", f.rows, "error", cause)
@@ -346,7 +343,7 @@ func (c *compaction) enter(frames []*frame, segs []*segment) error {
 		}
 	}
 	if len(c.out)+len(c.rolled) > 0 {
-		if err := syncDir(filepath.Join(s.opt.Dir, segmentDir)); err != nil {
+		if err := durable.SyncDir(filepath.Join(s.opt.Dir, segmentDir)); err != nil {
 			return fmt.Errorf("sync segment directory: %w", err)
 		}
 	}

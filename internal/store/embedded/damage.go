@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/weir-telemetry/weir/internal/chunk"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -75,18 +75,25 @@ type lostRow struct {
 	data  []byte // what is in it
 }
 
+// keepDamaged writes what is damaged to a file of its own and returns its path. It is
+// durable: what it came from is deleted after that.
+func (s *Store) keepDamaged(name string, data []byte) (path string, err error) {
+	dir := filepath.Join(s.opt.Dir, "damaged")
+	if err := durable.MakeDir(dir, 0o700); err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, name)
+	return path, durable.WriteFile(path, path+".tmp", data)
+}
+
 // setRowsAside copies damaged rows to files, so that a person can look at them,
 // and deletes them.
 func (s *Store) setRowsAside(rows []lostRow) error {
 	if len(rows) == 0 || s.opt.ReadOnly {
 		return nil
 	}
-	dir := filepath.Join(s.opt.Dir, "damaged")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("set damaged rows aside: %w", err)
-	}
 	for _, r := range rows {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d", r.table, r.id)), r.data, 0o600); err != nil {
+		if _, err := s.keepDamaged(fmt.Sprintf("%s-%d", r.table, r.id), r.data); err != nil {
 			return fmt.Errorf("set damaged row aside: %w", err)
 		}
 	}

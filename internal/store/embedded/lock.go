@@ -35,6 +35,3 @@ func lockDir(dir string, exclusive bool) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("lock %s: %w", path, err)
 }
-
-// syncDir makes the names in a directory durable.
-func syncDir(path string) error { return filelock.SyncDir(path) }

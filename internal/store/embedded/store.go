@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/weir-telemetry/weir/internal/chunk"
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/seal"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -131,7 +133,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	if !s.opt.ReadOnly {
-		if err := os.MkdirAll(filepath.Join(dir, segmentDir), 0o700); err != nil {
+		if err := durable.MakeDir(filepath.Join(dir, segmentDir), 0o700); err != nil {
 			return fmt.Errorf("create data directory: %w", err)
 		}
 	} else if _, err := os.Stat(filepath.Join(dir, catalogFile)); err != nil {
@@ -161,7 +163,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 		}
 	} else if err = s.checkCatalogSealing(); err == nil {
 		if err = prepareCatalog(ctx, s.w, s.opt, s.ring != nil); err == nil {
-			err = errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+			err = errors.Join(durable.SyncDir(dir), durable.SyncDir(filepath.Dir(dir)))
 		}
 	}
 	if err != nil {
