@@ -1,10 +1,12 @@
 package card
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // deviceDoubts says why a block device may be the wrong one: it is not removable,
@@ -18,7 +20,21 @@ func deviceDoubts(path string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for mounted devices: %w", err)
 	}
-	return doubts(real, "/sys/class/block", string(mounts)), nil
+	out := doubts(real, "/sys/class/block", string(mounts))
+	if len(out) == 0 && held(real) {
+		out = append(out, real+" is in use by this system: as swap, in a RAID, a volume group or under encryption.")
+	}
+	return out, nil
+}
+
+// held reports whether the system uses a device in a way that mounts need not show:
+// the kernel opens a held device for nobody who asks to have it alone.
+func held(device string) bool {
+	f, err := os.OpenFile(device, os.O_RDONLY|syscall.O_EXCL, 0)
+	if err == nil {
+		_ = f.Close() // it was only looked at
+	}
+	return errors.Is(err, syscall.EBUSY)
 }
 
 func doubts(device, sys, mounts string) (out []string) {
@@ -32,8 +48,10 @@ func doubts(device, sys, mounts string) (out []string) {
 		}
 	}
 	removable, err := os.ReadFile(filepath.Join(dir, "removable"))
-	// Readers inside a computer say 0 although their cards can be taken out; those are mmcblk.
-	if !strings.HasPrefix(name, "mmcblk") && (err != nil || strings.TrimSpace(string(removable)) != "1") {
+	// Readers inside a computer say 0 although their cards can be taken out; those are mmcblk, as is eMMC, which cannot.
+	kind, _ := os.ReadFile(filepath.Join(dir, "device", "type")) // only mmcblk has it
+	reader := strings.HasPrefix(name, "mmcblk") && strings.TrimSpace(string(kind)) != "MMC"
+	if !reader && (err != nil || strings.TrimSpace(string(removable)) != "1") {
 		out = append(out, device+" is not removable.")
 	}
 	for line := range strings.Lines(mounts) {

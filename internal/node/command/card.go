@@ -72,7 +72,7 @@ func (e *Env) confirmCard(t *card.Target) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the confirmation: %w", err)
 	}
-	if strings.TrimSpace(line) != name {
+	if typed := strings.TrimSpace(line); typed != name && typed != t.Path {
 		return telemetry.Errorf(telemetry.CodeRefused, "format card", "%s was not confirmed; nothing was changed", t.Path).
 			WithHint("type its name, or say --yes if you are sure")
 	}
