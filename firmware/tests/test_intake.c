@@ -217,6 +217,45 @@ static void the_plan_is_said_again(void) {
   CHECK_EQ(plans, 3); /* before the first, and after each 1,024 */
 }
 
+/* The answer to the question after the time, if it was asked at `asked`. */
+static void answer_time(uint64_t asked, int64_t unix_us, uint8_t source) {
+  uint8_t m[40] = {0x83, 1};
+  uint32_t n = 2;
+  for (int i = 0; i < 8; i++) m[n++] = (uint8_t)(w.epoch >> (8 * i));
+  for (; asked > 0x7f; asked >>= 7) m[n++] = (uint8_t)(asked | 0x80);
+  m[n++] = (uint8_t)asked;
+  for (int i = 0; i < 8; i++) m[n++] = (uint8_t)((uint64_t)unix_us >> (8 * i));
+  m[n++] = 100;
+  m[n++] = source;
+  uint32_t crc = weir_crc32(0, m, n);
+  for (int i = 0; i < 4; i++) m[n++] = (uint8_t)(crc >> (8 * i));
+  wire_publish(&wire, "weir/down/d", m, n, 0, false);
+  turn(3);
+}
+
+static void a_time_that_cannot_be_is_refused(void) {
+  int64_t unix_us = 0;
+  uint32_t error_us = 0;
+  start(WEIR_HOLD, WEIR_ACK_RING);
+  cursor(0);
+  for (int i = 0; i < 50 && !w.time.asked; i++) {
+    turn(1);
+    if (w.mqtt.flight_id != 0 && !w.mqtt.flight_open)
+      wire_say(&wire, (uint8_t[]){0x40, 2, (uint8_t)(w.mqtt.flight_id >> 8), (uint8_t)w.mqtt.flight_id}, 4);
+  }
+  CHECK(w.time.asked);
+  uint64_t asked = w.time.asked_at;
+  answer_time(asked, INT64_MAX, 1);
+  answer_time(asked, -1, 1);
+  answer_time(asked, 1750000000000000, 0);
+  answer_time(asked, 1750000000000000, 5);
+  CHECK_EQ(weir_stats(&w)->down_refused, 4);
+  CHECK_EQ(weir_wall(&w, now, &unix_us, &error_us), WEIR_BUSY);
+  answer_time(asked, 1750000000000000, 1);
+  CHECK_EQ(weir_wall(&w, now, &unix_us, &error_us), WEIR_OK);
+  CHECK(unix_us >= 1750000000000000 && unix_us < 1750000001000000);
+}
+
 static void between_deadlines_nothing_happens(void) {
   start(WEIR_HOLD, WEIR_ACK_RING);
   cursor(0);
@@ -247,6 +286,7 @@ int main(void) {
   the_newest_gives_way();
   what_the_schema_refuses_is_acknowledged_and_counted();
   the_plan_is_said_again();
+  a_time_that_cannot_be_is_refused();
   between_deadlines_nothing_happens();
   wire_free(&wire);
   printf("intake: fine\n");

@@ -58,6 +58,7 @@ static enum weir_step feed(struct weir *w) {
 enum weir_step weir_keep_step(struct weir *w) {
   enum weir_step step = STEP_IDLE;
   uint64_t before = w->ring.first;
+  if (w->phase == PHASE_QUIET) return STEP_IDLE;
   if (w->rebind) weir_schemas_rebind(w);
   if (w->ports.storage != NULL) step = feed(w);
   weir_keep_free(w);

@@ -226,8 +226,9 @@ static enum weir_step store(struct weir *w) {
     if (e == WEIR_OK) r->at += n;
     if (e == WEIR_OK && r->at == r->filled + STORED_HEAD) {
       r->serial++;
-      r->slot_of[index_of(w)] = (uint8_t)(r->slot + 1); /* the slot before is free again */
       install(w);
+      uint8_t i = index_of(w);
+      if (i < w->schema_count) r->slot_of[i] = (uint8_t)(r->slot + 1); /* the slot before is free again */
     }
   }
   if (e == WEIR_BUSY) return STEP_STUCK;

@@ -9,7 +9,7 @@
 #include "seal.h"
 #endif
 
-enum { STEPS = 8, LOOK_MS = 250, RETRY_MS = 1000, DEVICE_MAX = 64, FIRMWARE_MAX = 32 };
+enum { STEPS = 8, LOOK_MS = 250, RETRY_MS = 1000, POWER_MS = 10, DEVICE_MAX = 64, FIRMWARE_MAX = 32 };
 
 static bool fits(const char *text, size_t most) {
   if (!text) return true;
@@ -112,10 +112,9 @@ int weir_card_block(struct weir_storage *s, uint8_t slot, uint32_t index, struct
 
 /* ------------------------------------------------------ the card's presence */
 
-void weir_card_gone(struct weir_storage *s) {
-  bool mounted = s->state == WEIR_CARD_READY || s->state == WEIR_CARD_READ_ONLY, mounting = s->state == WEIR_CARD_MOUNTING;
+/* The card is not there any more; what was not durable is not on it. */
+static void forget(struct weir_storage *s) {
   s->state = WEIR_CARD_ABSENT;
-  s->look_at = s->now + RETRY_MS;
   s->loaded = s->unreadable = WEIR_NO_SECTOR;
   s->fills++;
   s->tries = 0;
@@ -123,16 +122,45 @@ void weir_card_gone(struct weir_storage *s) {
   s->head = WEIR_NO_SLOT;
   s->oldest_known = false;
   s->epoch_written = s->epoch_on_card = s->epoch_durable = false;
-  weir_read_gone(s);
-  if (mounted || mounting) weir_storage_tell(s, WEIR_EV_GONE, s->card_id, 0);
-  if (mounted) weir_write_reset(s);
   s->card_id = 0;
+  weir_read_gone(s);
+}
+
+void weir_card_gone(struct weir_storage *s) {
+  bool mounted = s->state == WEIR_CARD_READY || s->state == WEIR_CARD_READ_ONLY, mounting = s->state == WEIR_CARD_MOUNTING;
+  uint32_t card_id = s->card_id;
+  forget(s);
+  s->look_at = s->now + RETRY_MS;
+  s->unanswered = s->config.power != NULL; /* if it is there, it begins anew */
+  if (mounted || mounting) weir_storage_tell(s, WEIR_EV_GONE, card_id, 0);
+  if (mounted) weir_write_reset(s);
 }
 
 void weir_card_refuse(struct weir_storage *s, enum weir_card_refusal why) {
   s->state = WEIR_CARD_REFUSED;
   s->refusal = (uint8_t)why;
   weir_storage_tell(s, WEIR_EV_REFUSED, why, 0);
+}
+
+/* Brings the card's supply to what it shall be. False: the card is off, or not yet on. */
+static bool supply(struct weir_storage *s) {
+  const struct weir_card_power *p = s->config.power;
+  bool on = !s->resting && !s->unanswered;
+  if (p == NULL) return true;
+  if (s->resting && s->state != WEIR_CARD_ABSENT) {
+    forget(s);
+    s->look_at = s->now;
+  }
+  if (s->powered == on) return on;
+  if (s->state == WEIR_CARD_ABSENT && s->now < s->look_at) return false;
+  if (p->set(p->ctx, on) != WEIR_OK) {
+    s->look_at = s->now + POWER_MS;
+    return false;
+  }
+  s->powered = on;
+  s->unanswered = false;
+  s->look_at = s->resting ? UINT64_MAX : s->now;
+  return on;
 }
 
 /* Notices cards that come and go. */
@@ -146,7 +174,8 @@ static void look(struct weir_storage *s) {
   }
   if (s->now < s->look_at) return;
   if (r != WEIR_OK) {
-    s->look_at = s->now + LOOK_MS;
+    s->look_at = s->now + (r == WEIR_E_IO ? RETRY_MS : LOOK_MS);
+    s->unanswered = r == WEIR_E_IO && s->config.power != NULL;
     return;
   }
   s->generation = info.generation;
@@ -164,7 +193,10 @@ static int step(struct weir_storage *s) {
 
 int weir_storage_poll(struct weir_storage *s, uint64_t now_ms) {
   s->now = now_ms;
-  if (s->op == WEIR_OP_NONE) look(s);
+  if (s->op == WEIR_OP_NONE) {
+    if (!supply(s)) return WEIR_OK;
+    look(s);
+  }
   for (unsigned i = 0; i < STEPS; i++) {
     if (s->op != WEIR_OP_NONE) {
       int r = s->config.block->poll(s->config.block->ctx);
@@ -179,6 +211,7 @@ int weir_storage_poll(struct weir_storage *s, uint64_t now_ms) {
 uint64_t weir_storage_deadline(const struct weir_storage *s) {
   if (s->op != WEIR_OP_NONE || s->state == WEIR_CARD_MOUNTING) return s->now;
   if (s->state == WEIR_CARD_ABSENT) return s->look_at;
+  if (s->resting) return s->now; /* to be switched off */
   uint64_t look_at = s->now + LOOK_MS, write = s->state == WEIR_CARD_READY ? weir_write_deadline(s) : UINT64_MAX;
   return write < look_at ? write : look_at;
 }
@@ -216,11 +249,27 @@ int weir_storage_flush(struct weir_storage *s) {
   return WEIR_BUSY;
 }
 
+void weir_storage_wake(struct weir_storage *s) {
+  if (!s->resting) return;
+  s->resting = false;
+  s->look_at = s->now;
+}
+
+/* The card may go; where there is a switch, it is switched off by the next poll. */
+static int rest(struct weir_storage *s) {
+  if (s->config.power == NULL) return WEIR_OK;
+  s->resting = true;
+  return s->powered ? WEIR_BUSY : WEIR_OK;
+}
+
 int weir_storage_quiesce(struct weir_storage *s) {
+  if (s->resting) return rest(s);
   if (s->op != WEIR_OP_NONE) {
     if (s->state == WEIR_CARD_READY) s->flushing = true;
     return WEIR_BUSY;
   }
   int r = weir_storage_flush(s);
-  return r == WEIR_E_GONE ? WEIR_OK : r;
+  if (r == WEIR_BUSY) return r;
+  int off = rest(s);
+  return off == WEIR_BUSY || r == WEIR_E_GONE ? off : r;
 }

@@ -54,7 +54,11 @@ int weir_storage_append(struct weir_storage *s, uint8_t kind, uint64_t sequence,
       uptime_ms >> 48 != 0) {
     return WEIR_E_ARGUMENT;
   }
-  if (s->state == WEIR_CARD_MOUNTING) return WEIR_BUSY;
+  if (s->resting) {
+    weir_storage_wake(s);
+    return WEIR_BUSY;
+  }
+  if (s->state == WEIR_CARD_MOUNTING || (s->config.power != NULL && !s->powered)) return WEIR_BUSY;
   if (s->state == WEIR_CARD_READ_ONLY) return WEIR_E_READ_ONLY;
   if (s->state != WEIR_CARD_READY) return WEIR_E_GONE;
   /* At most: the open block is full, a block that holds the epoch alone, a block for this record. */

@@ -36,6 +36,7 @@ enum weir_step weir_time_step(struct weir *w) {
   const struct weir_clock *clock = w->ports.clock;
   int64_t unix_us;
   uint32_t error_us;
+  if (w->phase != PHASE_RUNNING) return STEP_IDLE; /* nothing new is written when quiet was asked for */
   if (w->time.record_due) return write_record(w) ? STEP_MOVED : STEP_IDLE;
   if (w->now < w->time.look_at) return STEP_IDLE;
   w->time.look_at = w->now + (uint64_t)(w->time.known ? AGAIN_S : LOOK_S) * SECOND;
@@ -48,7 +49,7 @@ enum weir_step weir_time_step(struct weir *w) {
   return STEP_IDLE;
 }
 
-uint64_t weir_time_deadline(const struct weir *w) { return w->time.look_at; }
+uint64_t weir_time_deadline(const struct weir *w) { return w->phase == PHASE_RUNNING ? w->time.look_at : UINT64_MAX; }
 
 int weir_wall(const struct weir *w, uint64_t uptime_us, int64_t *unix_us, uint32_t *error_us) {
   if (!w->time.known) return WEIR_BUSY;

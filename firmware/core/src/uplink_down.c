@@ -105,16 +105,19 @@ static bool take_ask(struct weir *w, struct reader *r) {
   return true;
 }
 
+enum { SOURCES = 4 };
+#define LAST_US INT64_C(253402300799999999) /* of the year 9999 */
+
 static bool take_time(struct weir *w, struct reader *r) {
   uint64_t epoch = u64(r), asked = varint(r);
   int64_t unix_us = (int64_t)u64(r);
   uint64_t error = varint(r);
   uint8_t source = u8(r);
-  if (r->bad || r->left != 0) return false;
+  if (r->bad || r->left != 0 || unix_us < 0 || unix_us > LAST_US || source == 0 || source > SOURCES) return false;
   if (epoch != w->epoch || !w->time.asked || asked != w->time.asked_at) return true; /* an answer to another question */
   w->time.asked = false;
   uint64_t half = (w->now - asked) / 2;
-  error += half;
+  error = error > UINT32_MAX ? UINT32_MAX : error + half;
   weir_time_learn(w, asked + half, unix_us, error > UINT32_MAX ? UINT32_MAX : (uint32_t)error, source);
   return true;
 }

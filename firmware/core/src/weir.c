@@ -112,7 +112,7 @@ static enum weir_step quiesce_step(struct weir *w) {
     return STEP_IDLE; /* keep.c feeds the card */
   if (w->ports.storage != NULL && weir_storage_quiesce(w->ports.storage) == WEIR_BUSY) return STEP_IDLE;
   if (!weir_rollout_ready(w)) return STEP_IDLE;
-  bool card = w->ports.storage != NULL && weir_storage_state(w->ports.storage) == WEIR_CARD_READY;
+  bool card = w->ports.storage != NULL && (weir_storage_state(w->ports.storage) == WEIR_CARD_READY || w->ports.storage->resting);
   if (w->ring.count > 0 && worth_waiting(w)) return STEP_IDLE;
   if (card && w->mqtt.state == WEIR_MQTT_UP && weir_intake_waits(w)) return STEP_IDLE; /* PUBACKs go out first */
   if (w->mqtt.state == WEIR_MQTT_UP && weir_mqtt_pending(&w->mqtt)) return STEP_IDLE;
@@ -133,6 +133,7 @@ int weir_quiesce(struct weir *w) {
 
 void weir_resume(struct weir *w) {
   w->phase = w->epoch == 0 ? PHASE_EPOCH : PHASE_RUNNING;
+  if (w->phase == PHASE_RUNNING && w->ports.storage != NULL) weir_storage_wake(w->ports.storage);
   w->moved = true;
 }
 

@@ -54,7 +54,7 @@ struct weir_rtos_card {
   int result;
 };
 
-/* Starts the storage task and returns what weir_ports takes. */
+/* Starts the storage task and returns what weir_storage_config.block takes. */
 const struct weir_block *weir_rtos_card_start(struct weir_rtos_card *c, UBaseType_t priority, StackType_t *stack, uint32_t stack_words);
 
 /* ------------------------------------------------------------- the network */
@@ -85,7 +85,7 @@ struct weir_rtos_net {
   uint16_t port;
 };
 
-/* Starts the network task and returns what weir_ports takes. */
+/* Starts the network task and returns what weir_ports.net takes. */
 const struct weir_net *weir_rtos_net_start(struct weir_rtos_net *n, UBaseType_t priority, StackType_t *stack, uint32_t stack_words);
 
 /* Wakes the network task: from a driver's callback, or, with the FromISR form of FreeRTOS on n->task, from an interrupt. */

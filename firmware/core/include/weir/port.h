@@ -153,13 +153,17 @@ struct weir_block {
   uint32_t poll_us;
 };
 
-/* Optional: the supply of the card. */
+/*
+ * Optional: the supply of the card (weir_storage_config.power). It is switched on
+ * before the card is looked for, off when the recorder is quiet, and off and on
+ * again when the card does not answer any more.
+ */
 struct weir_card_power {
   void *ctx;
 
-  /* Switches it. Called with false only after a SYNC ended and with nothing under way.
-   * WEIR_OK    done; after power-up block.info reports WEIR_BUSY until the card is ready
-   * WEIR_BUSY  a port that must wait (discharge): ask again */
+  /* Switches it. Called with nothing under way, and with false only after a SYNC ended or for a card that does not answer.
+   * WEIR_OK    done; after power-up block.info reports WEIR_BUSY until the card is ready, and another generation
+   * WEIR_BUSY  a port that must wait (discharge): it is asked again after 10 ms, with the same argument */
   int (*set)(void *ctx, bool on);
 };
 

@@ -92,6 +92,7 @@ struct weir_storage_event {
 
 struct weir_storage_config {
   const struct weir_block *block;
+  const struct weir_card_power *power; /* optional: the card's supply. NULL: it is always on */
 
   /* Sector buffers, aligned to WEIR_BLOCK_ALIGN: the first for reading, the
    * others for writing. At least 2. More let records be taken while the card is
@@ -157,8 +158,11 @@ uint64_t weir_storage_expects(const struct weir_storage *s);
 int weir_storage_flush(struct weir_storage *s);
 
 /* As flush, and then nothing is written until the next append: the card may be
- * powered off or taken out. Same results; WEIR_OK also when there is no card. */
+ * taken out, and is switched off where config.power can. Same results; WEIR_OK also when there is no card. */
 int weir_storage_quiesce(struct weir_storage *s);
+
+/* Ends what weir_storage_quiesce began, as the next append does: a card that was switched off is switched on and mounted. */
+void weir_storage_wake(struct weir_storage *s);
 
 enum weir_card_state weir_storage_state(const struct weir_storage *s);
 enum weir_card_refusal weir_storage_refusal(const struct weir_storage *s);

@@ -60,6 +60,9 @@ struct weir_storage {
   /* The card and the operation that is under way. */
   uint8_t state, refusal, phase, op, tries;
   bool read_only;
+  bool powered;        /* config.power->set(true) was done */
+  bool resting;        /* quiesced: the card is switched off, or to be */
+  bool unanswered;     /* it is to be switched off and on again */
   uint32_t generation, sectors, card_id;
   uint32_t loaded;     /* sector whose content buffer 0 holds */
   uint32_t unreadable; /* sector that could not be read */
