@@ -109,6 +109,7 @@ func TestWhatAnImportCannotReadIsSaid(t *testing.T) {
 		{"--format csv --table point -", exitUsage, "standard input is empty"},
 		{"--format parquet --table point -", exitUsage, "cannot come from standard input"},
 		{"--from influx -", exitUsage, "cannot come from standard input"},
+		{"--from influx schemas", exitUsage, "schemas is a directory"},
 		{"none", exitNotFound, "none"},
 	} {
 		if out, errs, code := call(t, append([]string{"import"}, strings.Fields(c.args)...)...); code != c.code || !strings.Contains(errs, c.say) || out != "" {

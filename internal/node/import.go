@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -175,6 +176,10 @@ func (im *importer) part(b *transfer.Batch) (*importPart, error) {
 	values := make([]telemetry.Value, len(at))
 	for i := range b.Rows {
 		r := &b.Rows[i]
+		if r.Time == math.MaxInt64 { // the end of a range is exclusive: no query would find it
+			im.refuse(r.Line, errors.New("the time is the last that 64 bits of nanoseconds hold, 2262-04-11T23:47:16.854775807Z, which no reading can have"))
+			continue
+		}
 		if r.Time < cut {
 			im.out.Refused = append(im.out.Refused, control.Refused{Line: r.Line, Why: fmt.Sprintf("too late: it is older than the retention of %s, which is %s", t.Name, telemetry.Span(age))})
 			continue

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -144,4 +145,15 @@ func TestAnImportRefusesWhatTheRetentionOfItsOwnDocumentWouldDelete(t *testing.T
 	if err != nil || done.Stored != 1 || len(done.Refused) != 2 || !strings.Contains(done.Refused[0].Why, "retention of bare, which is 1000d") {
 		t.Errorf("%+v, %v", done, err)
 	}
+}
+
+func TestAnImportRefusesTheTimeThatNoQueryFinds(t *testing.T) {
+	c := importing(t)
+	rows := bareRows(3)
+	rows[0].Rows[0].Time, rows[0].Rows[1].Time, rows[0].Rows[2].Time = math.MaxInt64, math.MaxInt64-1, math.MinInt64
+	done, err := c.ImportBatches(t.Context(), "k", 0, 1, rows)
+	if err != nil || done.Stored != 2 || len(done.Refused) != 1 || done.Refused[0].Line != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	wantBare(t, c, 2)
 }

@@ -130,6 +130,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	had := embedded.Exists(n.cfg.DataDir)
 	sizes := chooseSizes(n.cfg.Config, machineMemory())
 	if err := durable.MakeDir(n.cfg.DataDir, 0o700); err != nil {
 		return DataDirError(n.cfg.DataDir, err)
@@ -142,6 +143,9 @@ func (n *Node) open(ctx context.Context) error {
 	// directory must not both draw it.
 	id, err := loadIdentity(n.cfg.DataDir)
 	if err == nil {
+		if had && id.changed {
+			n.log.Warn("the store has no ledger key any more, and a new one is drawn: what brokers deliver again now may be stored twice", "file", id.path)
+		}
 		err = id.save()
 	}
 	if err != nil {
@@ -174,7 +178,7 @@ func (n *Node) open(ctx context.Context) error {
 
 // exists says, in words for a person, where there is no store.
 func exists(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, identityFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, identityFile)); err != nil && !embedded.Exists(dir) {
 		return telemetry.Errorf(telemetry.CodeNotFound, "open data directory", "no node has run on %s", dir).
 			WithHint("name the directory with --data-dir or the configuration with --config, or start with weir serve")
 	}

@@ -107,6 +107,9 @@ func (e *Engine) conditionPlan(ctx context.Context, tenant telemetry.Tenant, tab
 		return nil, err
 	}
 	if cat.base(table) == "" {
+		if slices.ContainsFunc(cat.names(), func(name string) bool { return equalFold(name, table) }) {
+			return nil, telemetry.Errorf(telemetry.CodeInvalid, op, "%s is a view", table).WithHint("name a table: " + strings.Join(cat.tables, ", "))
+		}
 		return nil, cat.unknownTable(table)
 	}
 	q := &queryRun{engine: e, ctx: ctx, cat: cat, now: e.opts.Now().UnixNano(), sql: sql, toks: toks}

@@ -80,8 +80,8 @@ func TestDeleteRefusesWhatIsNoCondition(t *testing.T) {
 		{"env", "nonsense = 1", "nonsense"},
 		{"env", "time = ", ""},
 		{"env; drop table env", "1=1", "no table"},
-		{"env_latest", "1 = 1", "no table"},
-		{"weir_tables", "1 = 1", "no table"},
+		{"env_latest", "1 = 1", "env_latest is a view (name a table: env)"},
+		{"weir_tables", "1 = 1", "is a view"},
 		{"emv", "1 = 1", "no table"},
 	} {
 		if _, err := e.Delete(ctx, telemetry.DefaultTenant, c.table, c.where); err == nil || !strings.Contains(err.Error(), c.say) {

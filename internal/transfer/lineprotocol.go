@@ -43,7 +43,7 @@ func parsePoint(line string) (*point, error) {
 		var t pair
 		t.key, rest = token(rest[1:], "=, ", ",= ")
 		if !strings.HasPrefix(rest, "=") || t.key == "" {
-			return nil, fmt.Errorf("tag %q has no value", t.key)
+			return nil, fmt.Errorf("tag %s has no value", short(t.key))
 		}
 		t.value, rest = token(rest[1:], ", ", ",= ")
 		p.tags = append(p.tags, t)
@@ -89,7 +89,7 @@ func (p *point) readFields(rest string) (string, error) {
 		var f fieldValue
 		f.key, rest = token(rest, "=, ", ",= ")
 		if !strings.HasPrefix(rest, "=") || f.key == "" {
-			return "", fmt.Errorf("field %q has no value", f.key)
+			return "", fmt.Errorf("field %s has no value", short(f.key))
 		}
 		var err error
 		if rest, err = f.read(rest[1:]); err != nil {
@@ -126,14 +126,14 @@ func (f *fieldValue) read(s string) (rest string, err error) {
 		end = len(s)
 	}
 	text := s[:end]
-	bad := fmt.Errorf("field %q: %s is no value", f.key, short(text))
+	bad := fmt.Errorf("field %s: %s is no value", short(f.key), short(text))
 	switch {
 	case text == "":
 		return "", bad
 	case text[len(text)-1] == 'i' || text[len(text)-1] == 'u':
 		f.kind, f.text = telemetry.Int, text[:len(text)-1]
 		if _, err := strconv.ParseInt(f.text, 10, 64); err != nil {
-			return "", fmt.Errorf("field %q: %s is not an integer of 64 bits", f.key, short(text))
+			return "", fmt.Errorf("field %s: %s is not an integer of 64 bits", short(f.key), short(text))
 		}
 	default:
 		if v, err := parseValue(telemetry.Bool, text); err == nil {

@@ -176,7 +176,8 @@ func (s *postgresSource) decide() error {
 	}
 	s.tables = roots
 	if len(roots) == 0 && len(s.faults) == 0 {
-		return telemetry.Errorf(telemetry.CodeInvalid, "import", "the dump holds no rows of %s", cmpOr(s.o.Table, "any table"))
+		return telemetry.Errorf(telemetry.CodeInvalid, "import", "the dump holds no rows of %s", cmpOr(s.o.Table, "any table")).
+			WithHint("a dump is plain SQL with COPY statements as pg_dump writes it, a CSV file with a header, or rows of COPY TO STDOUT with --columns")
 	}
 	taken := map[string]bool{}
 	for _, name := range sortedKeys(roots) {

@@ -257,6 +257,9 @@ func fileKey(ctx context.Context, path string, more ...string) (string, error) {
 		if err != nil {
 			return "", telemetry.Errorf(telemetry.CodeNotFound, "import", "%v", err)
 		}
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return "", errors.Join(telemetry.Errorf(telemetry.CodeInvalid, "import", "%s is a directory", path).WithHint("name the files in it"), f.Close())
+		}
 		_, err = io.Copy(h, interruptible{ctx, f})
 		if err = errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("read %s: %w", path, err)

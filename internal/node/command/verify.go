@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/weir-telemetry/weir/internal/backup"
 	"github.com/weir-telemetry/weir/internal/node/control"
@@ -108,7 +109,7 @@ func verifyData(ctx context.Context, e *Env, report *VerifyReport) error {
 	f := control.Finding{Where: e.Config.DataDir, What: err.Error(), Do: "copy the whole directory first; then restore a backup with weir restore"}
 	var te *telemetry.Error
 	if errors.As(err, &te) && te.Hint != "" {
-		f.Do = te.Hint
+		f.Do, f.What = te.Hint, strings.Replace(f.What, " ("+te.Hint+")", "", 1)
 	}
 	found(f)
 	return nil

@@ -3,7 +3,11 @@ package embedded
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
@@ -26,6 +30,9 @@ func prepareCatalog(ctx context.Context, c *conn, opt Options, sealed bool) erro
 	if version != 0 {
 		return upgradeCatalog(ctx, &upgrader{opt: opt, c: c}, version, formatVersion, upgradeSteps)
 	}
+	if err := lostCatalog(opt.Dir); err != nil {
+		return err
+	}
 	return c.transaction(func() error {
 		for _, t := range catalogTables {
 			if err := c.exec(t.createSQL(sealed)); err != nil {
@@ -34,6 +41,33 @@ func prepareCatalog(ctx context.Context, c *conn, opt Options, sealed bool) erro
 		}
 		return setCatalogVersion(c, formatVersion, sealed)
 	})
+}
+
+// lostCatalog is asked where there is no catalog: it refuses a directory with
+// segments, which no new catalog would know, and which would be removed as leftovers
+// of a compaction then. The catalog is durable before the first segment is written.
+func lostCatalog(dir string) error {
+	entries, err := os.ReadDir(filepath.Join(dir, segmentDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "open store", "%w", err)
+	}
+	n := 0
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext == ".seg" || ext == packExt {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return telemetry.Errorf(telemetry.CodeDamaged, "open store", "%s holds %d files of readings, and %s, which says what is in them, is missing or empty", dir, n, catalogFile).
+		WithHint("nothing was changed: put " + catalogFile + " of the same moment back, or restore a backup with weir restore; to begin anew, move the directory away")
+}
+
+// Exists reports whether there is a store in the directory, or what is left of one.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, catalogFile))
+	return err == nil || lostCatalog(dir) != nil
 }
 
 func setCatalogVersion(c *conn, version int64, sealed bool) error {

@@ -123,7 +123,7 @@ func (s *Store) enterRetired(c *compaction, p *tablePolicy, gone []*segment) err
 	}
 	s.stats.retiredRows.Add(rows)
 	s.stats.retiredBytes.Add(bytes)
-	s.opt.Logger.Info("readings older than the retention were deleted", "table", p.name.name, "retention", p.Retention.String(),
+	s.opt.Logger.Info("readings older than the retention were deleted", "table", p.name.name, "retention", telemetry.Span(p.Retention),
 		"segments", len(gone), "rows", rows, "bytes", bytes, "rollups", len(c.rolled)+len(c.finished))
 	return nil
 }

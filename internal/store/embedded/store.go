@@ -132,6 +132,11 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := CheckSealing(s.opt); err != nil {
 		return err
 	}
+	if fileSize(filepath.Join(dir, catalogFile)) == 0 && !hasLog(filepath.Join(dir, catalogFile)) {
+		if err := lostCatalog(dir); err != nil {
+			return err
+		}
+	}
 	if !s.opt.ReadOnly {
 		if err := durable.MakeDir(filepath.Join(dir, segmentDir), 0o700); err != nil {
 			return fmt.Errorf("create data directory: %w", err)

@@ -194,6 +194,9 @@ func hasLog(path string) bool { return fileSize(path+"-wal") > 0 }
 
 func noStore(dir string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := lostCatalog(dir); err != nil {
+			return err
+		}
 		return telemetry.Errorf(telemetry.CodeNotFound, "open store", "there is no store in %s", dir).
 			WithHint("name the directory with --data-dir or the configuration with --config; weir serve makes a new one")
 	}
