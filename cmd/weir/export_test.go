@@ -117,3 +117,32 @@ func TestWhatAnImportCannotReadIsSaid(t *testing.T) {
 		}
 	}
 }
+
+// A backup that lies in the data directory is no part of another one.
+func TestABackupTakesNoBackupAlong(t *testing.T) {
+	points(t)
+	count := func(dir, warning string) string {
+		t.Helper()
+		out, errs, code := call(t, "backup", dir)
+		if code != exitOK || !strings.Contains(errs, warning) || (warning == "") != (errs == "") {
+			t.Fatalf("%d\n%s%s", code, out, errs)
+		}
+		_, rest, _ := strings.Cut(out, ": ")
+		files, _, _ := strings.Cut(rest, ",")
+		return files
+	}
+	want := count("outside", "")
+	for range 2 {
+		if got := count(filepath.Join("weir-data", "bk"), "lies inside the data directory"); got != want {
+			t.Errorf("%s, %s before", got, want)
+		}
+		if got := count("outside", ""); got != want {
+			t.Errorf("%s, %s before", got, want)
+		}
+	}
+	for _, dir := range []string{"weir-data", "weir-data/segments", "weir-data/broker/x"} {
+		if _, errs, code := call(t, "backup", dir); code != exitUsage || !strings.Contains(errs, "hint: name a directory elsewhere") {
+			t.Errorf("%s: %d\n%s", dir, code, errs)
+		}
+	}
+}

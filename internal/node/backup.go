@@ -98,6 +98,9 @@ func (k *keeper) snapshot(ctx context.Context, w *backup.Writer, id, dir string,
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
+	if isInside(dir, k.cfg.DataDir) {
+		warnings = append(warnings, dir+" lies inside the data directory: what takes the one takes the other; name a directory on another disk")
+	}
 	for _, m := range snap.Missing {
 		warnings = append(warnings, "the store is damaged, and so is the snapshot: "+m)
 	}
@@ -117,15 +120,22 @@ func (k *keeper) checkTarget(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	const elsewhere = "name a directory elsewhere, best on another disk: what takes the one must not take the other"
 	for _, inside := range []string{filepath.Join(k.cfg.DataDir, "segments"), filepath.Join(k.cfg.DataDir, "broker")} {
-		if at, err := filepath.Abs(inside); err == nil && (abs == at || strings.HasPrefix(abs, at+string(filepath.Separator))) {
-			return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "%s lies inside of what is backed up", dir)
+		if isInside(abs, inside) {
+			return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "%s lies inside of what is backed up", dir).WithHint(elsewhere)
 		}
 	}
 	if at, err := filepath.Abs(k.cfg.DataDir); err == nil && abs == at {
-		return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "%s is the data directory itself", dir)
+		return "", telemetry.Errorf(telemetry.CodeInvalid, "back up", "%s is the data directory itself", dir).WithHint(elsewhere)
 	}
 	return abs, nil
+}
+
+// isInside reports whether an absolute path is a directory or below it.
+func isInside(abs, dir string) bool {
+	at, err := filepath.Abs(dir)
+	return err == nil && (abs == at || strings.HasPrefix(abs, at+string(filepath.Separator)))
 }
 
 // id returns by what a backup directory knows this data directory, drawing it at
@@ -223,7 +233,7 @@ func (k *keeper) isSecret(path string) bool {
 }
 
 // addTree adds the regular files below a directory, without those that skip names
-// and without the backup directory itself.
+// and without backup directories: neither the one that is written, nor others.
 func addTree(src *backup.Source, root, to, target string, skip func(path string, isDir bool) bool) error {
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -236,7 +246,7 @@ func addTree(src *backup.Source, root, to, target string, skip func(path string,
 		if err != nil {
 			return err
 		}
-		if abs, err := filepath.Abs(path); err == nil && e.IsDir() && abs == target {
+		if abs, err := filepath.Abs(path); err == nil && e.IsDir() && (abs == target || backup.IsDirectory(path)) {
 			return fs.SkipDir
 		}
 		if rel != "." && skip != nil && skip(filepath.ToSlash(rel), e.IsDir()) {

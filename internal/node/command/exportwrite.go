@@ -41,7 +41,10 @@ func (r *exportRun) writer() (partWriter, error) {
 		if err != nil {
 			return exported{}, telemetry.Errorf(telemetry.CodeUnavailable, "export", "%w", err)
 		}
-		defer func() { _ = errors.Join(part.Close(), os.Remove(part.Name())) }() // a leftover is of no harm
+		// Its name goes at once, so that a kill leaves no readings in clear; where a
+		// system takes no open file away, it goes afterwards.
+		_ = os.Remove(part.Name())
+		defer func() { _ = errors.Join(part.Close(), os.Remove(part.Name())) }()
 		rows, err := r.x.Export(ctx, p, part)
 		if err != nil {
 			return exported{}, err
