@@ -17,12 +17,13 @@ static bool aligned(const void *p) { return (uintptr_t)p % WEIR_BLOCK_ALIGN == 0
 
 static bool arguments(const struct weir_config *c, const struct weir_ports *p, const struct weir_memory *m) {
   if (c == NULL || p == NULL || m == NULL || p->clock == NULL || p->random == NULL || c->device == NULL) return false;
-  if (m->ring == NULL || m->ring_size < RING_LEAST || !aligned(m->ring)) return false;
+  if (m->ring == NULL || m->ring_size < RING_LEAST || m->ring_size > INT32_MAX || !aligned(m->ring)) return false;
   if (m->batch == NULL || m->batch_size < BATCH_LEAST || !aligned(m->batch)) return false;
   if (m->plan_slots > 0 && (m->plans == NULL || m->plan_slots >= WEIR_ROOM_LINKED || !aligned(m->plans))) return false;
   if ((p->storage == NULL) != (p->storage_config == NULL)) return false;
   if (p->net != NULL && c->host == NULL) return false;
   if (c->qos > 1 || c->uplink_window_s > c->uplink_period_s) return false;
+  if (c->topic_count > 0 && c->topics == NULL) return false;
   for (uint8_t i = 0; i < c->topic_count; i++) {
     size_t n = strlen(c->topics[i]);
     if (n == 0 || n > WEIR_MQTT_TOPIC_MAX) return false;

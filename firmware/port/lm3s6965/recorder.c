@@ -132,9 +132,26 @@ static void format_card(const struct weir_block *block, void (*pause)(void)) {
   console_text("weir: the card is formatted\n");
 }
 
+/* The numbers are those of weir/storage.h. */
+static void on_card(void *ctx, const struct weir_storage_event *e) {
+  (void)ctx;
+  if (e->type == WEIR_EV_REFUSED) {
+    console_text("weir: the card is refused,");
+    console_field("reason", e->value);
+    console_line();
+  } else if (e->type == WEIR_EV_SKIPPED) {
+    console_text("weir: a segment file is skipped,");
+    console_field("number", e->value);
+    console_field("reason", e->reason);
+    console_line();
+  } else if (e->type == WEIR_EV_READ_ONLY) {
+    console_text("weir: the card takes no writes\n");
+  }
+}
+
 void recorder_begin(const struct weir_block *block, const struct weir_net *net, void (*pause)(void)) {
   static struct weir_config config = {.device = "lm3s6965", .host = BOARD_BROKER, .qos = 1};
-  static struct weir_storage_config card = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "lm3s6965", .flush_ms = 20};
+  static struct weir_storage_config card = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "lm3s6965", .flush_ms = 20, .event = on_card};
   static struct weir_ports ports = {.clock = &board_clock, .random = &board_entropy, .storage = &storage, .storage_config = &card, .watchdog = &board_watchdog};
   const struct weir_memory memory = {.ring = ring, .ring_size = sizeof ring, .plans = plans[0], .plan_size = PLAN, .plan_slots = PLANS, .batch = batch, .batch_size = sizeof batch};
   card.block = block;

@@ -31,7 +31,8 @@ struct weir_mqtt_message {
   bool retained;
 };
 
-/* The owner's side of received messages. All are called from weir_mqtt_poll. */
+/* The owner's side of received messages. All are called from weir_mqtt_poll and return at once. All but abort may
+ * call weir_mqtt_puback, weir_mqtt_subscribe, weir_mqtt_publish and weir_mqtt_want. */
 struct weir_mqtt_owner {
   void *ctx;
 
@@ -133,7 +134,7 @@ void weir_mqtt_restart(struct weir_mqtt *c);
 /* Goes on. Takes at most `budget` bytes of what arrived. Returns whether anything moved. */
 bool weir_mqtt_poll(struct weir_mqtt *c, uint64_t now_us, uint32_t budget);
 
-/* When poll must be called if the network brings nothing before; UINT64_MAX: never. */
+/* When poll must be called (microseconds of uptime) if the network brings nothing before; UINT64_MAX: never. */
 uint64_t weir_mqtt_deadline(const struct weir_mqtt *c);
 
 /* Whether something waits to be written. */
@@ -152,8 +153,10 @@ int weir_mqtt_subscribe(struct weir_mqtt *c, const char *filter, uint8_t qos);
  * WEIR_BUSY  another is in flight, no room, or not connected */
 int weir_mqtt_publish(struct weir_mqtt *c, const char *topic, const uint8_t *payload, uint32_t n);
 
-/* The part of poll that parses, for tests and fuzzing: returns how many bytes
- * were taken, or a negative number when the broker broke the protocol. */
+/* The part of poll that parses, for tests and fuzzing.
+ * >= 0            how many bytes were taken
+ * WEIR_E_INVALID  the broker broke the protocol
+ * WEIR_E_REFUSED  it refused the connection: c->refusal is its return code (3.2.2.3) */
 int32_t weir_mqtt_feed(struct weir_mqtt *c, const uint8_t *data, uint32_t n);
 
 #ifdef __cplusplus

@@ -218,7 +218,7 @@ struct weir_check {
 int weir_check_begin(struct weir_check *check, const struct weir_plan *plan, uint8_t slot,
                      const struct weir_captures *captures, uint8_t *body, uint32_t room, uint64_t key);
 
-/* The next bytes of the payload. */
+/* The next bytes of the payload, in any split; bytes may be NULL with size 0. Not after weir_check_end. */
 void weir_check_feed(struct weir_check *check, const void *bytes, uint32_t size);
 
 /* The payload is over. Asked again, it says the same.

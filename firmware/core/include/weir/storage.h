@@ -100,19 +100,21 @@ struct weir_storage_config {
   uint8_t (*buffers)[WEIR_SECTOR];
   uint16_t buffer_count;
 
-  const char *device;  /* name, UTF-8, at most 64 bytes; stands in each segment's header */
-  const char *firmware; /* version, at most 32 bytes; stands in the epoch record */
+  const char *device;  /* name, UTF-8, at most 64 bytes; stands in each segment's header; NULL: none */
+  const char *firmware; /* version, at most 32 bytes; stands in the epoch record; NULL: none */
   uint64_t epoch;      /* 64 random bits, drawn at this start; not 0 */
   uint8_t reset_cause; /* enum weir_reset */
   uint8_t reset_part;  /* enum weir_part */
+  /* Under weir_init the core fills in device, epoch, reset_cause and reset_part. */
 
   uint32_t flush_ms;   /* a record waits at most so long for its block to fill; 0: 1,000 */
   uint16_t page;       /* blocks that a cut damages together: 1 to 64, a power of two; 0: 1 */
   bool compress;       /* delta code bodies */
   const uint8_t *key;  /* 32 bytes: seal blocks with AES-256-GCM; NULL: not. Needs a build with WEIR_STORAGE_SEAL */
 
-  /* Optional: told what happens, from within weir_storage_poll. It must not
-   * call back into the storage manager. */
+  /* Optional: told what happens, from within weir_storage_poll (weir_poll, under weir_init). It
+   * returns at once and calls neither the storage manager nor the recorder, but for what only looks:
+   * state, refusal, card_id, stats. */
   void (*event)(void *ctx, const struct weir_storage_event *event);
   void *event_ctx;
 };
@@ -121,7 +123,7 @@ struct weir_storage; /* in weir/storage_types.h: the caller owns its memory */
 
 /* Begins. The configuration is copied; what it points to stays valid.
  * WEIR_OK          done; the card is looked for by the next poll
- * WEIR_E_ARGUMENT  a value of the configuration is out of its range */
+ * WEIR_E_ARGUMENT  a value of the configuration is out of its range, or a key without WEIR_STORAGE_SEAL */
 int weir_storage_init(struct weir_storage *s, const struct weir_storage_config *config);
 
 /* Moves on: notices cards that come and go, reads, writes, syncs. Does a
@@ -135,13 +137,13 @@ int weir_storage_poll(struct weir_storage *s, uint64_t now_ms);
  * included); UINT64_MAX: when something was appended. */
 uint64_t weir_storage_deadline(const struct weir_storage *s);
 
-/* Takes one record (kind below 0xF0).
+/* Takes one record (kind 0x01 to 0xEF); body may be NULL with size 0. An uptime below that of the record before counts as equal.
  * WEIR_OK           taken
  * WEIR_BUSY         no room just now, or the card is being mounted: poll, then again
  * WEIR_E_GONE       no card, or one that is refused
  * WEIR_E_READ_ONLY  the card takes no writes
  * WEIR_E_ARGUMENT   a body over WEIR_RECORD_MAX, a kind from 0xF0 on or 0, a sequence
- *                   below weir_storage_expects() or of 2^48 and more */
+ *                   below weir_storage_expects(), a sequence or an uptime of 2^48 and more */
 int weir_storage_append(struct weir_storage *s, uint8_t kind, uint64_t sequence, uint64_t uptime_ms, const void *body,
                         uint16_t size);
 
@@ -168,9 +170,14 @@ enum weir_card_state weir_storage_state(const struct weir_storage *s);
 enum weir_card_refusal weir_storage_refusal(const struct weir_storage *s);
 uint32_t weir_storage_card_id(const struct weir_storage *s); /* 0 without a card */
 
-/* Counters since init; they wrap. */
+/* Counters since init; they wrap at 2^32. */
 struct weir_storage_stats {
-  uint32_t records, blocks, syncs, rewinds, errors, skipped_segments;
+  uint32_t records; /* taken by append; those that came again after a rewind count again */
+  uint32_t blocks;  /* written */
+  uint32_t syncs;   /* ended well */
+  uint32_t rewinds; /* WEIR_EV_REWIND */
+  uint32_t errors;  /* operations of the card that failed */
+  uint32_t skipped_segments; /* of the card that was mounted last: files that are not used */
   uint32_t raw_bytes, stored_bytes; /* bodies before and after delta coding: the state of the ratio */
 };
 const struct weir_storage_stats *weir_storage_stats(const struct weir_storage *s);
@@ -192,13 +199,14 @@ void weir_storage_read_newest(struct weir_storage *s, uint32_t blocks);
  * sequence. What it found is told by the next weir_storage_read. */
 void weir_storage_read_from(struct weir_storage *s, uint64_t epoch, uint64_t sequence);
 
-/* Gives the next record; *out and what it points to stay valid until the next
- * call of append's caller into weir_storage_poll or weir_storage_read.
+/* Gives the next record; *out and what it points to stay valid until the next weir_storage_poll or
+ * weir_storage_read. *out is a record only with WEIR_OK.
  * WEIR_OK         *out is a record. Kinds from 0xF0 on come too: lost ranges and epochs
  * WEIR_BUSY       the card is being read: poll, then again
  * WEIR_E_FULL     the end: nothing durable beyond; it may be asked again later
  * WEIR_E_UNKNOWN  read_from: the card holds no record of that epoch from that sequence on; the reader stands at the oldest
- * WEIR_E_INVALID  a damaged block was passed over; go on. out->epoch, out->sequence: of the next record expected
+ * WEIR_E_INVALID  a damaged block, or a sealed one that no key opens, was passed over; go on. out->epoch, out->sequence: of
+ *                 the record that was expected next
  * WEIR_E_GONE     no card, or rotation overwrote the reader's place: put it anew */
 int weir_storage_read(struct weir_storage *s, struct weir_stored *out);
 
@@ -214,18 +222,19 @@ struct weir_format_config {
   const struct weir_block *block;
   uint8_t (*buffer)[WEIR_SECTOR]; /* one sector, aligned to WEIR_BLOCK_ALIGN */
   uint32_t card_id;               /* random; not 0 */
-  uint32_t budget_mib;            /* for segments; 0: all of the card */
+  uint32_t budget_mib;            /* for segments, at least 8; 0: all of the card */
 };
 
 struct weir_format;
 
-/* WEIR_OK          begun: poll
+/* Everything on the card is lost. Not while a weir_storage uses the same card.
+ * WEIR_OK          begun: poll
  * WEIR_E_ARGUMENT  a value is out of its range */
 int weir_format_begin(struct weir_format *f, const struct weir_format_config *config);
 
 /* WEIR_BUSY         under way
  * WEIR_OK           the card is formatted and durable
- * WEIR_E_FULL       smaller than 64 MiB
+ * WEIR_E_FULL       smaller than 64 MiB, or a budget that holds no two segments of 4 MiB; nothing was written
  * WEIR_E_GONE, WEIR_E_READ_ONLY, WEIR_E_IO  as the block device; the card has no file system now */
 int weir_format_poll(struct weir_format *f);
 
