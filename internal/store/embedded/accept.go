@@ -117,7 +117,7 @@ func (s *Store) enterLosses(items []*lossItem) error {
 	if s.w == nil {
 		return errClosed("give up what is lost")
 	}
-	now, manifests := s.opt.Now().UnixNano(), map[*tenant]*manifest{}
+	now, manifests, contents := s.opt.Now().UnixNano(), map[*tenant]*manifest{}, s.contents
 	for _, it := range items {
 		if manifests[it.tn] == nil {
 			m := it.tn.manifest
@@ -128,6 +128,9 @@ func (s *Store) enterLosses(items []*lossItem) error {
 		for _, it := range items {
 			if err := s.giveUp(manifests[it.tn], it, now); err != nil {
 				return err
+			}
+			if it.table == "quarantine" {
+				contents.quarantine.remove(contents.quarantined(it.id))
 			}
 		}
 		for tn, m := range manifests {
@@ -145,11 +148,12 @@ func (s *Store) enterLosses(items []*lossItem) error {
 				return err
 			}
 		}
-		return nil
+		return s.saveContents(&contents)
 	})
 	if err != nil {
 		return s.failed("give up what is lost", err)
 	}
+	s.contents = contents
 	for tn, m := range manifests {
 		tn.manifest = *m
 		s.forgetLost(tn, items)

@@ -46,7 +46,7 @@ func (st *staged) Commit(context.Context) error {
 // write enters the commit in the catalog. What it returns is called once the
 // transaction is durable.
 func (st *staged) write() (done []func(), err error) {
-	s := st.s
+	s, sealed := st.s, st.s.contents
 	for i := range st.parts {
 		p := &st.parts[i]
 		if !p.tn.persisted {
@@ -64,15 +64,8 @@ func (st *staged) write() (done []func(), err error) {
 				p.tn.blocks++
 			})
 		}
-		if f := p.frame; f != nil {
-			f.number = st.nextNumber(i)
-			if err := s.insertFrame(p.tn, f, st.tail(p), p.data); err != nil {
-				return nil, err
-			}
-			done = append(done, func() { p.tn.number = f.number })
-		}
 		if p.quarantine != nil {
-			f, err := s.saveQuarantine(p.tn, p.quarantine)
+			f, err := s.saveQuarantine(p.tn, p.quarantine, &sealed)
 			if err != nil {
 				return nil, err
 			}
@@ -80,17 +73,31 @@ func (st *staged) write() (done []func(), err error) {
 		}
 	}
 	if st.ledger != nil {
-		f, err := s.saveLedger(st.ledger)
+		f, err := s.saveLedger(st.ledger, &sealed)
 		if err != nil {
 			return nil, err
 		}
 		done = append(done, f)
 	}
+	if err := s.saveContents(&sealed); err != nil {
+		return nil, err
+	}
+	// Frames say how far the rest reaches.
+	for i := range st.parts {
+		p := &st.parts[i]
+		if f := p.frame; f != nil {
+			f.number = st.nextNumber(i)
+			if err := s.insertFrame(p.tn, f, st.tail(p, sealed.changes), p.data); err != nil {
+				return nil, err
+			}
+			done = append(done, func() { p.tn.number = f.number })
+		}
+	}
 	f, err := s.deleteDoomed(doomedPerCommit)
 	if err != nil {
 		return nil, err
 	}
-	return append(done, f), nil
+	return append(done, f, func() { s.contents = sealed }), nil
 }
 
 // nextNumber numbers the frames of a tenant in the order of commits.
@@ -106,8 +113,9 @@ func (st *staged) nextNumber(part int) int64 {
 }
 
 // tail is how far the other tables reach with the commit.
-func (st *staged) tail(p *stagedPart) sealedTail {
+func (st *staged) tail(p *stagedPart, contents int64) sealedTail {
 	t := st.s.tailNow(p.tn)
+	t.contents = contents
 	t.series = max(t.series, int64(p.series))
 	if st.ledger != nil {
 		t.ledger++

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"database/sql/driver"
 	"maps"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -36,6 +37,20 @@ func (s *Store) clearDestroyed() error {
 
 // deleteTenant deletes all rows of a tenant, in a transaction.
 func (s *Store) deleteTenant(tn *tenant) error {
+	c := s.contents
+	if s.foundContents.said {
+		err := s.w.query("SELECT id FROM quarantine WHERE tenant = ?", func(row []driver.Value) error {
+			c.quarantine.remove(c.quarantined(asInt(row[0])))
+			return nil
+		}, tn.id)
+		if err == nil {
+			err = s.saveContents(&c)
+		}
+		if err != nil {
+			return err
+		}
+		s.contents = c // a transaction that fails ends the start
+	}
 	for _, t := range catalogTables {
 		key := ""
 		for _, c := range t.clear {

@@ -24,12 +24,17 @@ type ledger struct {
 	// recent and before hold the sessions that were used lately; forgotten are
 	// those whose rows the next transaction deletes.
 	recent, before map[telemetry.SessionID]bool
-	forgotten      []telemetry.SessionID
+	forgotten      []forgottenSession
 
 	logRows, logBytes, snapshotBytes int64 // guarded by Store.wmu
 	nextRow                          int64 // guarded by Store.wmu
 
 	gaps []ledgerGap // that the start found in the log
+}
+
+type forgottenSession struct {
+	id  telemetry.SessionID
+	key string
 }
 
 // ledgerGap is rows that are missing, inclusive.
@@ -85,7 +90,7 @@ func (l *ledger) use(id telemetry.SessionID) {
 		if idle(id) {
 			delete(l.ids, key)
 			if !unsaved[key] {
-				l.forgotten = append(l.forgotten, id)
+				l.forgotten = append(l.forgotten, forgottenSession{id, key})
 			}
 		}
 	}
@@ -310,7 +315,7 @@ const (
 
 // saveLedger writes sessions and operations in the commit's transaction. What
 // it returns is called once that is durable.
-func (s *Store) saveLedger(ops []byte) (done func(), err error) {
+func (s *Store) saveLedger(ops []byte, c *sealedContents) (done func(), err error) {
 	l := s.ledger
 	l.mu.Lock()
 	unsaved, forgotten := slices.Clone(l.unsaved), l.forgotten
@@ -323,11 +328,13 @@ func (s *Store) saveLedger(ops []byte) (done func(), err error) {
 		if err := s.insertRow(sessionsTable, nil, []driver.Value{int64(ids[i]), key}); err != nil {
 			return nil, err
 		}
+		c.sessions.add(c.session(ids[i], key))
 	}
-	for _, id := range forgotten {
-		if err := s.w.exec("DELETE FROM sessions WHERE id = ?", int64(id)); err != nil {
+	for _, f := range forgotten {
+		if err := s.w.exec("DELETE FROM sessions WHERE id = ?", int64(f.id)); err != nil {
 			return nil, err
 		}
+		c.sessions.remove(c.session(f.id, f.key))
 	}
 	if err := s.insertRow(ledgerTable, nil, []driver.Value{l.nextRow, ops}); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 func (s *Store) load(ctx context.Context) error {
 	if err := loadSteps(ctx, []loadStep{
 		{"tenants", s.loadTenants},
+		{"contents", s.loadContents},
 		{"destroyed tenants", s.clearDestroyed},
 		{"losses", s.loadLosses},
 		{"tables", s.loadTables},
@@ -58,6 +59,9 @@ func (s *Store) load(ctx context.Context) error {
 	}
 	if err := s.saveFoundLosses(); err != nil {
 		return fmt.Errorf("note losses: %w", err)
+	}
+	if err := s.saveRecounted(); err != nil {
+		return fmt.Errorf("count quarantine and sessions: %w", err)
 	}
 	if len(s.ledger.gaps) > 0 {
 		if err := s.snapshotLedger(); err != nil {
@@ -239,9 +243,11 @@ func (s *Store) loadQuarantine() error {
 		if id := asInt(row[0]); !r.intact {
 			s.damaged(damagedRow("quarantine", id))
 			s.nextQuarantine = max(s.nextQuarantine, id+quarantineChunkRecords)
+			s.foundContents.badQuarantine++
 			lost = append(lost, lostRow{table: "quarantine", id: id})
 			return nil
 		}
+		s.foundContents.quarantine = append(s.foundContents.quarantine, asInt(row[0]))
 		tn := s.tenantByID(asInt(row[1]))
 		if tn == nil {
 			return nil
@@ -277,9 +283,11 @@ func (s *Store) loadLedger() error {
 		if !r.intact {
 			s.damaged(damagedRow("sessions", asInt(row[0])))
 			lost = append(lost, lostRow{"sessions", asInt(row[0]), r.evidence(1)})
+			s.foundContents.badSessions++
 			return nil
 		}
 		id := telemetry.SessionID(asInt(row[0]))
+		s.foundContents.sessions, s.foundContents.keys = append(s.foundContents.sessions, int64(id)), append(s.foundContents.keys, asText(row[1]))
 		l.ids[asText(row[1])] = id
 		l.nextID = max(l.nextID, id+1)
 		return nil
@@ -346,15 +354,21 @@ func (s *Store) forgetSessions() error {
 	if len(idle) <= idleSessions {
 		return nil
 	}
-	return s.w.transaction(func() error {
+	c := s.contents
+	err := s.w.transaction(func() error {
 		for _, key := range idle {
 			if err := s.w.exec("DELETE FROM sessions WHERE id = ?", int64(l.ids[key])); err != nil {
 				return err
 			}
+			c.sessions.remove(c.session(l.ids[key], key))
 			delete(l.ids, key)
 		}
-		return nil
+		return s.saveContents(&c)
 	})
+	if err == nil {
+		s.contents = c
+	}
+	return err
 }
 
 func (s *Store) loadFrames() error {

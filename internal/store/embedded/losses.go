@@ -33,6 +33,7 @@ const (
 	LossLedger     = "ledger"     // what tells a redelivery
 	LossTables     = "tables"     // recorded schemas
 	LossQuarantine = "quarantine" // quarantine records
+	LossSessions   = "sessions"   // names of MQTT sessions
 )
 
 // Loss is one thing that is lost.
@@ -73,6 +74,8 @@ func (l *Loss) Extent() string {
 	switch l.Kind {
 	case LossDeletion:
 		return fmt.Sprintf("%s readings of %s %s that were deleted, and come back", rows, table, times)
+	case LossSessions:
+		return "names of MQTT sessions: messages of theirs that are delivered again may be stored twice"
 	case LossLedger:
 		return "what tells messages that were delivered again: some may be stored twice"
 	case LossTables:

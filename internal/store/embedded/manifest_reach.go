@@ -30,7 +30,7 @@ func (t *sealedTail) raise(o sealedTail) {
 
 // tailNow is what stands in the catalog; wmu is held.
 func (s *Store) tailNow(tn *tenant) sealedTail {
-	return sealedTail{series: int64(tn.saved), ledger: s.ledger.nextRow - 1}
+	return sealedTail{series: int64(tn.saved), ledger: s.ledger.nextRow - 1, contents: s.contents.changes}
 }
 
 // checkReach looks for rows that are missing at the end of tables, when all of a
@@ -57,6 +57,7 @@ func (s *Store) checkReach() error {
 			furthest = tn
 		}
 	}
+	s.checkContents()
 	if furthest == nil {
 		return nil
 	}

@@ -203,13 +203,13 @@ func (s *Store) stageQuarantine(b *telemetry.Batch) *stagedQuarantine {
 
 // saveQuarantine writes a batch's records, deletes the resolved ones and keeps
 // the budget, in the commit's transaction. done is called once that is durable.
-func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), err error) {
+func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine, sealed *sealedContents) (done func(), err error) {
 	q := &tn.quarantine
 	q.mu.Lock()
 	chunks := slices.Clone(q.chunks)
 	q.mu.Unlock()
 
-	if chunks, err = s.resolve(tn, chunks, st.resolved); err != nil {
+	if chunks, err = s.resolve(tn, chunks, st.resolved, sealed); err != nil {
 		return nil, err
 	}
 	base := s.nextQuarantine
@@ -222,6 +222,7 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 		if err != nil {
 			return nil, err
 		}
+		sealed.quarantine.add(sealed.quarantined(c.first))
 		chunks = append(chunks, c)
 	}
 	if st.ids > 0 {
@@ -240,6 +241,7 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 		if err := s.w.exec("DELETE FROM quarantine WHERE id = ?", c.first); err != nil {
 			return nil, err
 		}
+		sealed.quarantine.remove(sealed.quarantined(c.first))
 		records -= c.count
 		size -= c.size
 		dropped += int64(c.count)
@@ -255,7 +257,7 @@ func (s *Store) saveQuarantine(tn *tenant, st *stagedQuarantine) (done func(), e
 }
 
 // resolve deletes records by id, and returns the chunks as they are then.
-func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64) ([]quarantineChunk, error) {
+func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64, sealed *sealedContents) ([]quarantineChunk, error) {
 	var out []quarantineChunk
 	for i, c := range chunks {
 		from := sort.Search(len(ids), func(i int) bool { return ids[i] >= c.first })
@@ -286,6 +288,7 @@ func (s *Store) resolve(tn *tenant, chunks []quarantineChunk, ids []int64) ([]qu
 			if err := s.w.exec("DELETE FROM quarantine WHERE id = ?", c.first); err != nil {
 				return nil, err
 			}
+			sealed.quarantine.remove(sealed.quarantined(c.first))
 			continue
 		}
 		c.count, c.size = len(records), 0
@@ -371,5 +374,12 @@ func (s *Store) Quarantined(ctx context.Context, name telemetry.Tenant, f store.
 			}
 		}
 	}
+	s.mu.Lock()
+	for _, l := range s.losses {
+		if l.Kind == LossQuarantine && l.Accepted == 0 {
+			lost = append(lost, l.err()) // whose they were nobody knows
+		}
+	}
+	s.mu.Unlock()
 	return errors.Join(lost...)
 }

@@ -48,6 +48,11 @@ type Store struct {
 	lostSeries []error // one for each damaged row
 	goneSeries []error // those of them whose row is missing
 
+	// contents is what a sealed store knows of quarantine and sessions; guarded by wmu.
+	contents      sealedContents
+	foundContents foundContents
+	recounted     *sealedContents // of a start, until it is saved
+
 	losses   []*Loss // rows of table losses; guarded by mu
 	nextLoss int64   // guarded by wmu
 
