@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/weir-telemetry/weir/internal/jsontext"
 	"github.com/weir-telemetry/weir/internal/schema"
 	"github.com/weir-telemetry/weir/internal/store"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -80,7 +81,7 @@ func appendRefused(dst []byte, s *telemetry.Section, row int, tags [][]byte) []b
 	t := s.Table
 	dst = append(dst, refusedPrefix...)
 	dst = append(dst, `,"table":`...)
-	dst = appendJSONString(dst, []byte(t.Name))
+	dst = jsontext.AppendString(dst, []byte(t.Name))
 	dst = fmt.Appendf(dst, `,"version":%d,"time":%q,"tags":{`, t.Version,
 		time.Unix(0, s.Time[row]).UTC().Format(time.RFC3339Nano))
 	for i, name := range t.Tags {
@@ -88,7 +89,7 @@ func appendRefused(dst []byte, s *telemetry.Section, row int, tags [][]byte) []b
 		if i >= len(tags) || tags[i] == nil {
 			dst = append(dst, "null"...)
 		} else {
-			dst = appendJSONString(dst, tags[i])
+			dst = jsontext.AppendString(dst, tags[i])
 		}
 	}
 	dst = append(dst, `},"values":{`...)
@@ -103,7 +104,7 @@ func appendName(dst []byte, name string, first bool) []byte {
 	if !first {
 		dst = append(dst, ',')
 	}
-	return append(appendJSONString(dst, []byte(name)), ':')
+	return append(jsontext.AppendString(dst, []byte(name)), ':')
 }
 
 func appendValue(dst []byte, v *telemetry.Vector, row int) []byte {
@@ -120,18 +121,8 @@ func appendValue(dst []byte, v *telemetry.Vector, row int) []byte {
 	case telemetry.JSON:
 		return append(dst, v.Text(row)...)
 	default:
-		return appendJSONString(dst, v.Text(row))
+		return jsontext.AppendString(dst, v.Text(row))
 	}
-}
-
-func appendJSONString(dst, text []byte) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(string(text)); err != nil {
-		return append(dst, `""`...) // a string cannot fail to encode
-	}
-	return append(dst, bytes.TrimRight(b.Bytes(), "\n")...)
 }
 
 // readRefused reads a refused reading back, into the table of a plan of its name

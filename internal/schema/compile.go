@@ -360,21 +360,3 @@ func (p *place) open() bool {
 	}
 	return false
 }
-
-// compileVerdict makes a plan that only decides: it takes nothing from a payload.
-func (c *compiler) compileVerdict() (*Plan, Problems) {
-	d := &c.doc
-	c.table = &telemetry.Table{Name: d.name, Version: d.version}
-	c.plan = &Plan{name: d.name, version: d.version, table: c.table, format: d.format, restSlot: -1}
-	schema := c.payloadSchema()
-	library := c.compileLibrary(schema)
-	if library == nil {
-		return nil, c.problems
-	}
-	c.readSchema(schema, true)
-	if c.plan.slow != "" {
-		c.readSchema(schema, false)
-	}
-	c.finishPlan(schema, library)
-	return c.plan, c.problems
-}

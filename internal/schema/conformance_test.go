@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // suiteDir finds the JSON Schema test suite: WEIR_CONFORMANCE names its folder,
@@ -127,4 +129,22 @@ func TestConformance(t *testing.T) {
 	if fast < 300 {
 		t.Errorf("only %d tests ran on the fast path", fast)
 	}
+}
+
+// compileVerdict makes a plan that only decides: it takes nothing from a payload.
+func (c *compiler) compileVerdict() (*Plan, Problems) {
+	d := &c.doc
+	c.table = &telemetry.Table{Name: d.name, Version: d.version}
+	c.plan = &Plan{name: d.name, version: d.version, table: c.table, format: d.format, restSlot: -1}
+	schema := c.payloadSchema()
+	library := c.compileLibrary(schema)
+	if library == nil {
+		return nil, c.problems
+	}
+	c.readSchema(schema, true)
+	if c.plan.slow != "" {
+		c.readSchema(schema, false)
+	}
+	c.finishPlan(schema, library)
+	return c.plan, c.problems
 }

@@ -3,6 +3,8 @@ package schema
 import (
 	"fmt"
 	"strings"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // Problem is one error in a schema document. Line and Column count from 1; they
@@ -17,23 +19,11 @@ type Problem struct {
 }
 
 func (p Problem) Error() string {
-	var b strings.Builder
-	b.WriteString(p.File)
+	where := p.File
 	if p.Line > 0 {
-		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
+		where = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 	}
-	b.WriteString(": ")
-	if p.Path != "" {
-		b.WriteString(p.Path)
-		b.WriteString(": ")
-	}
-	b.WriteString(p.Message)
-	if p.Hint != "" {
-		b.WriteString(" (")
-		b.WriteString(p.Hint)
-		b.WriteString(")")
-	}
-	return b.String()
+	return telemetry.Phrase(p.Hint, where, p.Path, p.Message)
 }
 
 // Problems is every error that was found, in the order of the document.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -51,19 +52,17 @@ func (e *Error) WithHint(hint string) *Error {
 	return e
 }
 
-func (e *Error) Error() string {
-	var b strings.Builder
-	if e.Op != "" {
-		b.WriteString(e.Op)
-		b.WriteString(": ")
+func (e *Error) Error() string { return Phrase(e.Hint, e.Op, e.Message) }
+
+// Phrase says in one line what is wrong: the parts that are not empty, each but the
+// last with a colon, and the hint in parentheses, if there is one.
+func Phrase(hint string, parts ...string) string {
+	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+	said := strings.Join(parts, ": ")
+	if hint != "" {
+		said += " (" + hint + ")"
 	}
-	b.WriteString(e.Message)
-	if e.Hint != "" {
-		b.WriteString(" (")
-		b.WriteString(e.Hint)
-		b.WriteString(")")
-	}
-	return b.String()
+	return said
 }
 
 func (e *Error) Unwrap() error { return e.Err }

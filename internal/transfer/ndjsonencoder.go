@@ -3,8 +3,8 @@ package transfer
 import (
 	"io"
 	"math"
-	"unicode/utf8"
 
+	"github.com/weir-telemetry/weir/internal/jsontext"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -33,7 +33,7 @@ func (e *ndjsonEncoder) Write(r *Rows) error {
 		for i, t := range s.Tags {
 			if !t.Null {
 				e.buf = append(append(e.buf, ','), e.keys.tags[i]...)
-				e.buf = appendJSONText(e.buf, []byte(t.Value))
+				e.buf = jsontext.AppendString(e.buf, []byte(t.Value))
 			}
 		}
 		for i := range sec.Columns {
@@ -45,7 +45,7 @@ func (e *ndjsonEncoder) Write(r *Rows) error {
 		e.buf = append(append(e.buf, ','), e.keys.received...)
 		e.time(sec.Received[row])
 		e.buf = append(append(e.buf, ','), e.keys.topic...)
-		e.buf = appendJSONText(e.buf, []byte(s.Topic))
+		e.buf = jsontext.AppendString(e.buf, []byte(s.Topic))
 		e.buf = append(append(e.buf, ','), e.keys.version...)
 		e.buf = appendNumber(e.buf, telemetry.Int, uint64(r.Version[row]))
 		e.buf = append(e.buf, '}', '\n')
@@ -59,7 +59,7 @@ func (e *ndjsonEncoder) Write(r *Rows) error {
 }
 
 func (e *ndjsonEncoder) prepare() {
-	key := func(name string) []byte { return append(appendJSONText(nil, []byte(name)), ':') }
+	key := func(name string) []byte { return append(jsontext.AppendString(nil, []byte(name)), ':') }
 	e.keys.time, e.keys.received, e.keys.topic, e.keys.version = key(timeColumn), key(receivedColumn), key(topicColumn), key(versionColumn)
 	for _, t := range e.h.Tags {
 		e.keys.tags = append(e.keys.tags, key(t))
@@ -77,14 +77,9 @@ func (e *ndjsonEncoder) time(ns int64) {
 func (e *ndjsonEncoder) value(v *telemetry.Vector, row int) {
 	switch v.Type {
 	case telemetry.JSON:
-		for _, c := range v.Text(row) {
-			if c == '\n' || c == '\r' { // between tokens; a line is one row
-				c = ' '
-			}
-			e.buf = append(e.buf, c)
-		}
+		e.buf = jsontext.AppendLine(e.buf, v.Text(row))
 	case telemetry.String:
-		e.buf = appendJSONText(e.buf, v.Text(row))
+		e.buf = jsontext.AppendString(e.buf, v.Text(row))
 	case telemetry.Float:
 		if f := v.Float(row); math.IsNaN(f) || math.IsInf(f, 0) {
 			e.buf = append(e.buf, '"')
@@ -104,33 +99,4 @@ func (e *ndjsonEncoder) Close() error {
 	_, err := e.w.Write(e.buf)
 	e.buf = e.buf[:0]
 	return err
-}
-
-func appendJSONText(dst, s []byte) []byte {
-	const digits = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\r':
-			dst = append(dst, '\\', 'r')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
-		case c < 0x20 || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		case c >= utf8.RuneSelf:
-			r, n := utf8.DecodeRune(s[i:])
-			dst = utf8.AppendRune(dst, r) // U+FFFD for what is no UTF-8
-			i += n
-			continue
-		default:
-			dst = append(dst, c)
-		}
-		i++
-	}
-	return append(dst, '"')
 }

@@ -58,7 +58,6 @@ void weir_uplink_up(struct weir *w);        /* connected */
 void weir_uplink_published(struct weir *w); /* the broker has the message */
 enum weir_step weir_uplink_step(struct weir *w);
 uint64_t weir_uplink_deadline(const struct weir *w);
-bool weir_uplink_settled(const struct weir *w); /* nothing is in flight or unconfirmed */
 void weir_uplink_down(struct weir *w);      /* a message of the gateway is whole in uplink.down */
 void weir_uplink_lose(struct weir *w, uint64_t epoch, uint64_t first, uint64_t end, uint8_t reason);
 

@@ -56,11 +56,6 @@ void weir_storage_read_oldest(struct weir_storage *s) {
   stand(s, weir_segment_after(s, 0), 0);
 }
 
-void weir_storage_read_newest(struct weir_storage *s, uint32_t blocks) {
-  s->read_epoch = s->read_next = 0;
-  stand(s, s->head, blocks < s->durable_block ? s->durable_block - blocks : 0);
-}
-
 void weir_storage_read_from(struct weir_storage *s, uint64_t epoch, uint64_t sequence) {
   s->seek_epoch = epoch;
   s->seek_sequence = sequence;

@@ -277,11 +277,6 @@ enum weir_step weir_uplink_step(struct weir *w) {
   return weir_uplink_records(w);
 }
 
-bool weir_uplink_settled(const struct weir *w) {
-  const struct weir_uplink *u = &w->uplink;
-  return !u->in_flight && (!u->greeted || (u->window_count == 0 && !u->building && !weir_uplink_has_live(w)));
-}
-
 uint64_t weir_uplink_deadline(const struct weir *w) {
   const struct weir_uplink *u = &w->uplink;
   uint64_t at = UINT64_MAX, opens_at;

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // Origin says where a value was given.
@@ -29,22 +31,7 @@ type Problem struct {
 }
 
 func (p Problem) Error() string {
-	var b strings.Builder
-	if o := p.Origin.String(); o != "" {
-		b.WriteString(o)
-		b.WriteString(": ")
-	}
-	if p.Key != "" {
-		b.WriteString(p.Key)
-		b.WriteString(": ")
-	}
-	b.WriteString(p.Message)
-	if p.Hint != "" {
-		b.WriteString(" (")
-		b.WriteString(p.Hint)
-		b.WriteString(")")
-	}
-	return b.String()
+	return telemetry.Phrase(p.Hint, p.Origin.String(), p.Key, p.Message)
 }
 
 // Problems are all that is wrong, in the order of the file.

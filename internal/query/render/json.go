@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"math"
-	"unicode/utf8"
 
+	"github.com/weir-telemetry/weir/internal/jsontext"
 	"github.com/weir-telemetry/weir/internal/query"
 )
 
@@ -13,7 +13,7 @@ func writeJSON(w io.Writer, rows *query.Rows, open, between, end string) error {
 	cols := rows.Columns()
 	names := make([][]byte, len(cols))
 	for i, c := range cols {
-		names[i] = append(appendJSONText(nil, []byte(c.Name)), ':')
+		names[i] = append(jsontext.AppendString(nil, []byte(c.Name)), ':')
 	}
 	buf := []byte(open)
 	var field []byte
@@ -71,42 +71,7 @@ func appendJSON(dst, field []byte, b *query.Batch, typ string, col, row int) (_,
 	case kind == query.Int || kind == query.Float:
 		return append(dst, field...), field
 	case typ == query.TypeJSON && json.Valid(field):
-		for _, c := range field {
-			if c == '\n' || c == '\r' { // between tokens; NDJSON is one line per row
-				c = ' '
-			}
-			dst = append(dst, c)
-		}
-		return dst, field
+		return jsontext.AppendLine(dst, field), field
 	}
-	return appendJSONText(dst, field), field
-}
-
-func appendJSONText(dst, s []byte) []byte {
-	const digits = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\r':
-			dst = append(dst, '\\', 'r')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
-		case c < 0x20 || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		case c >= utf8.RuneSelf:
-			r, n := utf8.DecodeRune(s[i:])
-			dst = utf8.AppendRune(dst, r) // U+FFFD for what is no UTF-8
-			i += n
-			continue
-		default:
-			dst = append(dst, c)
-		}
-		i++
-	}
-	return append(dst, '"')
+	return jsontext.AppendString(dst, field), field
 }

@@ -39,19 +39,6 @@ func Parse(name string) (Format, error) {
 		WithHint("formats: table, json, ndjson, csv")
 }
 
-// ContentType returns the media type of a format.
-func (f Format) ContentType() string {
-	switch f {
-	case JSON:
-		return "application/json"
-	case NDJSON:
-		return "application/x-ndjson"
-	case CSV:
-		return "text/csv; charset=utf-8; header=present"
-	}
-	return "text/plain; charset=utf-8"
-}
-
 // flushBytes is how much is written at a time.
 const flushBytes = 32 << 10
 

@@ -75,9 +75,6 @@ func AppendDisconnect(dst []byte, v Version, d *Disconnect) []byte {
 	return appendReasoned(dst, v, DISCONNECT, d)
 }
 
-// AppendAuth appends an AUTH packet, which exists in MQTT 5 only.
-func AppendAuth(dst []byte, d *Disconnect) []byte { return appendReasoned(dst, V5, AUTH, d) }
-
 func appendReasoned(dst []byte, v Version, t PacketType, d *Disconnect) []byte {
 	first := byte(t) << 4
 	switch {

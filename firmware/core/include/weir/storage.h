@@ -191,10 +191,6 @@ const struct weir_storage_stats *weir_storage_stats(const struct weir_storage *s
 /* Puts the reader at the oldest record of the card. */
 void weir_storage_read_oldest(struct weir_storage *s);
 
-/* Puts the reader at the beginning of the last `blocks` durable blocks (at least 1), as far as
- * their segment reaches: for a link that wants the newest first, with growing `blocks`. */
-void weir_storage_read_newest(struct weir_storage *s, uint32_t blocks);
-
 /* Puts the reader at the first record of that epoch with at least that
  * sequence. What it found is told by the next weir_storage_read. */
 void weir_storage_read_from(struct weir_storage *s, uint64_t epoch, uint64_t sequence);
