@@ -6,43 +6,63 @@ import (
 )
 
 // like matches % and _, taking ASCII letters of either case for the same.
-func like(s, p string) bool {
-	for p != "" {
-		switch p[0] {
-		case '%':
-			for p != "" && (p[0] == '%' || p[0] == '_') {
-				if p[0] == '_' {
-					if s == "" {
-						return false
-					}
-					_, n := utf8.DecodeRuneInString(s)
-					s = s[n:]
-				}
-				p = p[1:]
-			}
-			if p == "" {
+func like(s, p string) bool { return wildcards{many: '%', one: '_', fold: true}.match(s, p) }
+
+// glob matches *, ? and [sets], telling letters of either case apart.
+func glob(s, p string) bool { return wildcards{many: '*', one: '?', sets: true}.match(s, p) }
+
+// wildcards are the words of a pattern: many stands for any text, one for one
+// character.
+type wildcards struct {
+	many, one  byte
+	fold, sets bool
+}
+
+// match takes time that grows with the text times the pattern: what follows the last
+// many is tried at each place, and nothing before it again.
+func (w wildcards) match(s, p string) bool {
+	i, j := 0, 0           // how much of the text and the pattern is matched
+	again, after := -1, -1 // where the text goes on at the next try, and the pattern then
+	for {
+		switch {
+		case j < len(p) && p[j] == w.many:
+			if j++; j == len(p) {
 				return true
 			}
-			for i := 0; i < len(s); i++ {
-				if utf8.RuneStart(s[i]) && lower(s[i]) == lower(p[0]) && like(s[i:], p) {
-					return true
-				}
+			again, after = i, j
+			continue
+		case j == len(p) && i == len(s):
+			return true
+		case j < len(p) && i < len(s):
+			if n, rest, ok := w.step(s[i:], p[j:]); ok {
+				i, j = i+n, len(p)-len(rest)
+				continue
 			}
-			return false
-		case '_':
-			if s == "" {
-				return false
-			}
-			_, n := utf8.DecodeRuneInString(s)
-			s, p = s[n:], p[1:]
-		default:
-			if s == "" || lower(s[0]) != lower(p[0]) {
-				return false
-			}
-			s, p = s[1:], p[1:]
 		}
+		if again < 0 || again >= len(s) {
+			return false
+		}
+		for again++; again < len(s) && !utf8.RuneStart(s[again]); again++ {
+		}
+		i, j = again, after
 	}
-	return s == ""
+}
+
+// step matches the first word of a pattern, which is not many. It returns how much of
+// the text that is, and the rest of the pattern.
+func (w wildcards) step(s, p string) (n int, rest string, ok bool) {
+	switch {
+	case p[0] == w.one:
+		_, n = utf8.DecodeRuneInString(s)
+		return n, p[1:], true
+	case p[0] == '[' && w.sets:
+		c, n := utf8.DecodeRuneInString(s)
+		rest, ok = globSet(c, p[1:])
+		return n, rest, ok
+	case w.fold:
+		return 1, p[1:], lower(s[0]) == lower(p[0])
+	}
+	return 1, p[1:], s[0] == p[0]
 }
 
 func lower(c byte) byte {
@@ -50,56 +70,6 @@ func lower(c byte) byte {
 		return c + 'a' - 'A'
 	}
 	return c
-}
-
-// glob matches *, ? and [sets], telling letters of either case apart.
-func glob(s, p string) bool {
-	for p != "" {
-		switch p[0] {
-		case '*':
-			for p != "" && (p[0] == '*' || p[0] == '?') {
-				if p[0] == '?' {
-					if s == "" {
-						return false
-					}
-					_, n := utf8.DecodeRuneInString(s)
-					s = s[n:]
-				}
-				p = p[1:]
-			}
-			if p == "" {
-				return true
-			}
-			for i := 0; i < len(s); i++ {
-				if utf8.RuneStart(s[i]) && glob(s[i:], p) {
-					return true
-				}
-			}
-			return false
-		case '?':
-			if s == "" {
-				return false
-			}
-			_, n := utf8.DecodeRuneInString(s)
-			s, p = s[n:], p[1:]
-		case '[':
-			if s == "" {
-				return false
-			}
-			c, n := utf8.DecodeRuneInString(s)
-			rest, ok := globSet(c, p[1:])
-			if !ok {
-				return false
-			}
-			s, p = s[n:], rest
-		default:
-			if s == "" || s[0] != p[0] {
-				return false
-			}
-			s, p = s[1:], p[1:]
-		}
-	}
-	return s == ""
 }
 
 // globSet matches c against the set that begins after its bracket and returns

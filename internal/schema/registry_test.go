@@ -93,7 +93,8 @@ func TestRegistry(t *testing.T) {
 		r := open(t, dir, Options{})
 		good := r.Current().Plans()[0]
 		writeFile(t, file, strings.Replace(envSchema, "version: 1", "version: one", 1))
-		until(t, "the problem is reported", func() bool { return len(r.Problems()) == 1 })
+		// A document that was read while it was written is empty, at line 1.
+		until(t, "the problem is reported", func() bool { p := r.Problems(); return len(p) == 1 && p[0].Line != 1 })
 		if p := r.Problems()[0]; p.File != file || p.Line != 2 || p.Column != 10 || !strings.Contains(p.Hint, "stays active") {
 			t.Errorf("problem %+v", p)
 		}
