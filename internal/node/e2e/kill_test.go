@@ -205,6 +205,9 @@ func TestANodeKilledBehindMosquittoMissesNothingAndStoresNothingTwice(t *testing
 				r = p.launch(args...)
 			}
 			l.wg.Wait()
+			// Those before may have stored everything; a signal ends this one in order
+			// only once it looks after signals.
+			testkit.Eventually(t, "the last node is up", r.subscribed)
 			arrived := func() (n int) {
 				for _, table := range []string{"timed", "bare"} {
 					for _, row := range p.rows("select count(distinct seq) from " + table + " group by client") {

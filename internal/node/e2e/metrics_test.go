@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/testkit"
@@ -65,7 +66,17 @@ func TestMetricsAddUpAtEveryScrape(t *testing.T) {
 	r := p.serve()
 	const n = 3000
 	ctx := deadline(t)
+	// The second half waits until a scrape saw something of the first.
+	half := make(chan struct{})
+	release := sync.OnceFunc(func() { close(half) })
+	defer release()
 	mixed := func(i int) (string, []byte, bool) {
+		if i == n/2 {
+			select {
+			case <-half:
+			case <-ctx.Done():
+			}
+		}
 		switch i % 5 {
 		case 0: // invalid every third time: quarantine
 			return values(n)(i)
@@ -92,22 +103,25 @@ func TestMetricsAddUpAtEveryScrape(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); l.wg.Wait() }()
 	scrapes, moving := 0, 0
-	for last := -1.0; ; scrapes++ {
+	for last, ended := 0.0, false; ; scrapes++ {
 		_, text := r.get("/metrics")
 		received, rest := balance(samples(t, text), "broker")
 		if rest != 0 {
 			t.Errorf("scrape %d: %v of %v messages are in no counter", scrapes, rest, received)
 		}
-		if received > last && received > 0 {
+		if received > last {
 			moving++
+			release()
 		}
 		last = received
+		if ended {
+			break
+		}
 		select {
 		case <-done:
+			ended = true // one more scrape sees all of it
 		default:
-			continue
 		}
-		break
 	}
 	l.wait(t)
 	if moving < 2 {
