@@ -61,7 +61,7 @@ uint64_t weir_uplink_deadline(const struct weir *w);
 void weir_uplink_down(struct weir *w);      /* a message of the gateway is whole in uplink.down */
 void weir_uplink_lose(struct weir *w, uint64_t epoch, uint64_t first, uint64_t end, uint8_t reason);
 
-enum { LOST_OVERWRITTEN = 1, LOST_DROPPED = 2, LOST_DAMAGED = 3 };
+enum { LOST_OVERWRITTEN = 1, LOST_DROPPED = 2, LOST_DAMAGED = 3, LOST_ELSEWHERE = 4 };
 
 /* time.c */
 enum weir_step weir_time_step(struct weir *w);

@@ -143,8 +143,10 @@ static int seek_runs(struct weir_storage *s) {
 
 static int seek_narrow(struct weir_storage *s) {
   int r = weir_runs_narrow(s, &s->seek, s->seek_sequence);
-  if (r == WEIR_OK) stand_at(s, s->seek_slot, s->seek.from);
-  return r == WEIR_OK ? WEIR_BUSY : r;
+  if (r != WEIR_OK) return r;
+  stand_at(s, s->seek_slot, s->seek.from);
+  s->read_bad = s->seek.damaged;
+  return WEIR_BUSY;
 }
 
 /* ------------------------------------------------------------------ loading */
@@ -176,7 +178,8 @@ static bool is_gap(const struct weir_storage *s, const struct weir_frame_head *h
 
 /* Begins the loaded block, at the record after those that were given. */
 static void have(struct weir_storage *s, const struct weir_frame_head *h) {
-  bool missing = s->read_bad && is_gap(s, h);
+  bool begins = h->epoch != s->read_epoch && h->first > 1 && !(h->flags & WEIR_FLAG_HEADER); /* in the middle of its epoch */
+  bool missing = s->read_bad && (begins || is_gap(s, h));
   s->read_bad = false;
   if (h->epoch != s->read_epoch) {
     s->read_epoch = h->epoch;
@@ -381,4 +384,9 @@ int weir_storage_oldest(const struct weir_storage *s, uint64_t *epoch, uint64_t 
   *epoch = s->oldest_epoch;
   *sequence = s->oldest_sequence;
   return WEIR_OK;
+}
+
+bool weir_storage_overwrote(const struct weir_storage *s) {
+  uint8_t slot = weir_segment_after(s, 0);
+  return slot != WEIR_NO_SLOT && s->segments[slot].serial > 1;
 }

@@ -151,9 +151,7 @@ void weir_rotate_done(struct weir_storage *s) {
   s->unsynced = 0;
   if (s->written > s->durable) s->durable = s->written;
   s->phase = WEIR_PHASE_RECORD;
-  if (old) {
-    s->oldest_known = false;
-    weir_read_rotated(s, old);
-  }
+  if (old || s->oldest_epoch == 0) s->oldest_known = false;
+  if (old) weir_read_rotated(s, old);
   weir_storage_tell(s, WEIR_EV_ROTATED, s->serial, 0);
 }

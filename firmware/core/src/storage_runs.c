@@ -13,6 +13,7 @@ void weir_runs_begin(struct weir_runs *r, uint8_t slot, uint32_t limit) {
   r->state = FIND;
   r->probe = 1;
   r->tries = 0;
+  r->damaged = false;
 }
 
 static void aim(struct weir_runs *r) {
@@ -27,6 +28,7 @@ static int find(struct weir_storage *s, struct weir_runs *r) {
   int got = weir_card_block(s, r->slot, r->probe, &h);
   if (got == WEIR_BUSY || got == WEIR_E_GONE) return got;
   if (got != WEIR_OK) {
+    r->damaged = r->damaged || got == WEIR_E_INVALID;
     r->probe++;
     r->tries++;
     return WEIR_BUSY;
@@ -81,6 +83,7 @@ int weir_runs_next(struct weir_storage *s, struct weir_runs *r) {
       r->state = FIND;
       r->probe = r->last + 1;
       r->tries = 0;
+      r->damaged = false;
       return WEIR_BUSY;
     case FIND:
       return find(s, r);
@@ -102,6 +105,7 @@ void weir_runs_narrow_begin(struct weir_runs *r) {
 
 int weir_runs_narrow(struct weir_storage *s, struct weir_runs *r, uint64_t sequence) {
   if (r->high - r->low > 1) return ask(s, r, sequence);
+  if (r->from != r->low) r->damaged = false;
   r->from = r->low;
   return WEIR_OK;
 }

@@ -68,6 +68,17 @@ bool weir_uplink_send(struct weir *w) {
   return true;
 }
 
+bool weir_uplink_card_reads(const struct weir *w) {
+  enum weir_card_state s = w->ports.storage != NULL ? weir_storage_state(w->ports.storage) : WEIR_CARD_ABSENT;
+  return s == WEIR_CARD_READY || s == WEIR_CARD_READ_ONLY;
+}
+
+/* A card that is there is looked through in a moment: the hello waits for that. */
+static bool card_is_read(const struct weir *w) {
+  uint64_t epoch, sequence;
+  return weir_uplink_card_reads(w) && weir_storage_oldest(w->ports.storage, &epoch, &sequence) == WEIR_BUSY;
+}
+
 static bool hello(struct weir *w) {
   struct weir_uplink *u = &w->uplink;
   uint64_t epoch = 0, sequence = 0, last = w->ring.first - 1;
@@ -76,8 +87,12 @@ static bool hello(struct weir *w) {
     uint64_t end = weir_storage_durable(w->ports.storage);
     last = end > 0 ? end - 1 : 0; /* 0: nothing was appended yet */
   }
-  bool oldest = card && weir_storage_oldest(w->ports.storage, &epoch, &sequence) == WEIR_OK;
+  bool oldest = weir_uplink_card_reads(w);
   uint32_t card_id = oldest ? weir_storage_card_id(w->ports.storage) : 0;
+  if (oldest && weir_storage_oldest(w->ports.storage, &epoch, &sequence) != WEIR_OK) { /* it is empty */
+    epoch = w->epoch;
+    sequence = last + 1;
+  }
   weir_uplink_open(w, UP_HELLO);
   weir_uplink_u64(w, w->epoch);
   weir_uplink_varint(w, last);
@@ -262,6 +277,7 @@ enum weir_step weir_uplink_step(struct weir *w) {
   /* Silence after a hello, or after batches: the gateway went away, or what it said was lost. */
   if (w->now >= u->hello_at && (!u->greeted || u->window_count > 0)) u->wants_hello = true;
   if (u->wants_hello) {
+    if (card_is_read(w)) return STEP_IDLE;
     u->building = false;
     return hello(w) ? STEP_MOVED : STEP_IDLE;
   }

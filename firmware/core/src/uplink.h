@@ -33,6 +33,9 @@ bool weir_uplink_send(struct weir *w);
 enum weir_step weir_uplink_records(struct weir *w);
 bool weir_uplink_has_live(const struct weir *w);
 
+/* Whether there is a card that can be read. */
+bool weir_uplink_card_reads(const struct weir *w);
+
 /* Whether the schedule lets the uplink send now; if not, when it does. */
 bool weir_uplink_scheduled(const struct weir *w, uint64_t *opens_at);
 

@@ -95,6 +95,8 @@ static bool take_ask(struct weir *w, struct reader *r) {
     asks[i].end = count == 0 ? 0 : asks[i].first + count;
     if (count != 0 && (asks[i].epoch == 0 || asks[i].first == 0 || asks[i].end < count)) r->bad = true;
     if (asks[i].epoch != 0 && asks[i].first == 0) asks[i].first = 1;
+    /* What was never made cannot be lost. */
+    if (count != 0 && asks[i].epoch == w->epoch && asks[i].end > weir_ring_next(&w->ring)) asks[i].end = weir_ring_next(&w->ring);
   }
   if (r->bad || r->left != 0) return false;
   memcpy(u->asks, asks, (size_t)n * sizeof asks[0]);

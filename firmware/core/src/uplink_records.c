@@ -154,6 +154,7 @@ static void ask_done(struct weir_uplink *u) {
 static void seek(struct weir *w, uint64_t epoch, uint64_t sequence) {
   struct weir_uplink *u = &w->uplink;
   if (u->read_epoch == epoch && u->read_next == sequence && epoch != 0) return;
+  u->read_damaged = false;
   if (epoch == 0) {
     if (u->read_epoch == 0 && u->read_next == UINT64_MAX) return; /* on the way there */
     weir_storage_read_oldest(w->ports.storage);
@@ -165,7 +166,10 @@ static void seek(struct weir *w, uint64_t epoch, uint64_t sequence) {
   u->read_epoch = epoch;
 }
 
-static void unknown_place(struct weir_uplink *u) { u->read_epoch = u->read_next = 0; }
+static void unknown_place(struct weir_uplink *u) {
+  u->read_epoch = u->read_next = 0;
+  u->read_damaged = false;
+}
 
 /* A record of the card that the ask in turn wants, or not any more. */
 enum place { WANTED, BEHIND, BEYOND, APART };
@@ -181,11 +185,19 @@ static enum place place_of(const struct weir *w, const struct weir_ask *a, const
   return r->sequence < next ? BEHIND : r->sequence == next ? WANTED : APART;
 }
 
+/* Why the card does not have what should stand right before this record. */
+static uint8_t why_missing(const struct weir *w, const struct weir_stored *r) {
+  uint64_t epoch, sequence;
+  if (w->uplink.read_damaged) return LOST_DAMAGED;
+  bool oldest = weir_storage_oldest(w->ports.storage, &epoch, &sequence) == WEIR_OK && epoch == r->epoch && sequence == r->sequence;
+  return oldest && weir_storage_overwrote(w->ports.storage) ? LOST_OVERWRITTEN : LOST_ELSEWHERE;
+}
+
 /* The ask continues at this record; what lies between is not on the card. */
-static void jump(struct weir *w, struct weir_ask *a, const struct weir_stored *r, bool closed) {
+static void jump(struct weir *w, struct weir_ask *a, const struct weir_stored *r) {
   uint64_t from = r->epoch == a->epoch ? a->first : 1;
   if (from == 0) from = 1;
-  weir_uplink_lose(w, r->epoch, from, r->sequence, closed ? LOST_OVERWRITTEN : LOST_DAMAGED);
+  weir_uplink_lose(w, r->epoch, from, r->sequence, why_missing(w, r));
   a->epoch = r->epoch;
   a->first = r->sequence;
 }
@@ -211,6 +223,7 @@ static enum weir_step take(struct weir *w, struct weir_ask *a, const struct weir
     case BEHIND:
       return STEP_MOVED;
     case WANTED:
+      u->read_damaged = false;
       if (!u->building) open_batch(w, r->epoch, r->sequence);
       if (add(w, r->kind, r->uptime_ms, r->body, r->size)) return room(w) < LITTLE ? STEP_IDLE : STEP_MOVED;
       unknown_place(u); /* it is read again for the next batch */
@@ -220,17 +233,36 @@ static enum weir_step take(struct weir *w, struct weir_ask *a, const struct weir
         unknown_place(u);
         return STEP_IDLE;
       }
-      jump(w, a, r, a->end != 0);
+      jump(w, a, r);
+      u->read_damaged = false;
       open_batch(w, r->epoch, r->sequence);
       if (!add(w, r->kind, r->uptime_ms, r->body, r->size)) unknown_place(u);
       return STEP_MOVED;
     default: /* BEYOND */
+      if (!u->building && a->end != 0) weir_uplink_lose(w, a->epoch, a->first, a->end, why_missing(w, r));
+      if (!u->building) a->first = UINT64_MAX; /* over */
       unknown_place(u);
-      if (u->building) return STEP_IDLE;
-      if (a->end != 0) weir_uplink_lose(w, a->epoch, a->first, a->end, LOST_DAMAGED);
-      a->first = UINT64_MAX; /* over */
       return STEP_IDLE;
   }
+}
+
+/* The card has nothing more of a range; the ring may have its end. Whether the ask is over. */
+static bool absent(struct weir *w, struct weir_ask *a, uint8_t reason) {
+  uint64_t end = a->end, durable = weir_storage_durable(w->ports.storage);
+  unknown_place(&w->uplink);
+  if (a->epoch == w->epoch) {
+    if (end > w->ring.first) end = w->ring.first;
+    if (durable < a->first) durable = a->first;
+    if (durable < end) { /* no card ever had them */
+      weir_uplink_lose(w, a->epoch, a->first, durable, reason);
+      a->first = durable;
+      reason = LOST_DROPPED;
+    }
+  }
+  weir_uplink_lose(w, a->epoch, a->first, end, reason);
+  if (a->end == 0 || end == a->end) return true;
+  a->first = end;
+  return false;
 }
 
 /* The reader did not give a record. Whether the ask is over. */
@@ -245,16 +277,12 @@ static bool ends(struct weir *w, struct weir_ask *a, int r) {
         u->read_next = UINT64_MAX;
         return false;
       }
-      unknown_place(u);
-      weir_uplink_lose(w, a->epoch, a->first, a->end, LOST_OVERWRITTEN);
-      return true;
+      return absent(w, a, a->epoch != w->epoch && weir_storage_overwrote(w->ports.storage) ? LOST_OVERWRITTEN : LOST_ELSEWHERE);
     case WEIR_E_FULL:
+      return absent(w, a, u->read_damaged ? LOST_DAMAGED : LOST_ELSEWHERE);
+    default: /* the reader's place was overwritten: it is put anew. Or there is no card: it will be another place */
       unknown_place(u);
-      weir_uplink_lose(w, a->epoch, a->first, a->end, LOST_OVERWRITTEN);
-      return true;
-    default: /* no card, or the reader's place was overwritten: it is put anew */
-      unknown_place(u);
-      return false;
+      return a->end != 0 && !weir_uplink_card_reads(w);
   }
 }
 
@@ -269,14 +297,17 @@ static enum weir_step from_card(struct weir *w, struct weir_ask *a, bool *over) 
     seek(w, a->epoch, u->building ? batch_next(u) : a->first);
     int r = weir_storage_read(w->ports.storage, &record);
     if (r == WEIR_BUSY) return i > 0 ? STEP_MOVED : STEP_STUCK;
-    if (r == WEIR_E_INVALID) continue;
+    if (r == WEIR_E_INVALID) {
+      u->read_damaged = true;
+      continue;
+    }
     if (r != WEIR_OK) {
       if (u->building) {
         unknown_place(u);
         return sent(w);
       }
       *over = ends(w, a, r);
-      return *over || r == WEIR_E_UNKNOWN ? STEP_MOVED : STEP_IDLE;
+      return *over || r != WEIR_E_GONE ? STEP_MOVED : STEP_IDLE;
     }
     if (take(w, a, &record) == STEP_MOVED) continue;
     *over = a->first == UINT64_MAX;
@@ -292,7 +323,7 @@ static enum weir_step ask_from_ring(struct weir *w, struct weir_ask *a) {
   struct weir_uplink *u = &w->uplink;
   uint64_t end = a->end == 0 ? u->hello_last + 1 : a->end;
   if (a->epoch != w->epoch || a->first >= end) {
-    if (a->end != 0) weir_uplink_lose(w, a->epoch, a->first, a->end, LOST_OVERWRITTEN);
+    if (a->end != 0) weir_uplink_lose(w, a->epoch, a->first, a->end, LOST_ELSEWHERE);
     ask_done(u);
     return STEP_MOVED;
   }
@@ -315,6 +346,8 @@ static enum weir_step serve_ask(struct weir *w) {
     ask_done(u);
     return STEP_MOVED;
   }
+  /* What the ring still has may not be on the card yet. */
+  if (a->end != 0 && a->epoch == w->epoch && (u->building ? !u->from_card : a->first >= w->ring.first)) return ask_from_ring(w, a);
   enum weir_step step = from_card(w, a, &over);
   if (over) ask_done(u);
   return step;
@@ -328,6 +361,10 @@ static enum weir_step serve_live(struct weir *w) {
   if (u->live >= w->ring.first) return from_ring(w, u->live, UINT64_MAX, false);
   if (w->ports.storage == NULL) {
     weir_uplink_lose(w, w->epoch, u->live, w->ring.first, LOST_DROPPED);
+    u->live = w->ring.first;
+    return STEP_MOVED;
+  }
+  if (!weir_uplink_card_reads(w)) { /* what it has is asked for when it is back */
     u->live = w->ring.first;
     return STEP_MOVED;
   }
@@ -348,6 +385,8 @@ enum weir_step weir_uplink_records(struct weir *w) {
   }
   if (u->window_count == WEIR_WINDOW) return STEP_IDLE;
   bool live = weir_uplink_has_live(w);
-  if (u->ask_count > 0 && (u->order == WEIR_OLDEST_FIRST || !live)) return serve_ask(w);
+  /* A sweep waits for the card; what is new does not. */
+  bool waits = u->ask_count > 0 && u->asks[0].end == 0 && w->ports.storage != NULL && !weir_uplink_card_reads(w);
+  if (u->ask_count > 0 && !waits && (u->order == WEIR_OLDEST_FIRST || !live)) return serve_ask(w);
   return live ? serve_live(w) : STEP_IDLE;
 }

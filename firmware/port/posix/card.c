@@ -9,21 +9,87 @@
 
 #include "posix.h"
 
-static int info(void *ctx, struct weir_block_info *out) {
-  struct posix_card *c = (struct posix_card *)ctx;
-  *out = (struct weir_block_info){c->sectors, 1, c->read_only};
+/* Whether all of the bytes were moved. */
+static bool moved(ssize_t done, size_t want) { return done >= 0 && (size_t)done == want; }
+
+static int open_image(struct posix_card *c, const char *path) {
+  c->fd = open(path, O_RDWR | O_CLOEXEC);
+  c->read_only = false;
+  if (c->fd < 0 && (errno == EACCES || errno == EROFS)) {
+    c->fd = open(path, O_RDONLY | O_CLOEXEC);
+    c->read_only = true;
+  }
+  if (c->fd < 0) return WEIR_E_IO;
+  off_t size = lseek(c->fd, 0, SEEK_END); /* of a device too */
+  if (size < 0) return WEIR_E_IO;
+  c->sectors = size / WEIR_SECTOR < UINT32_MAX ? (uint32_t)(size / WEIR_SECTOR) : UINT32_MAX;
   return WEIR_OK;
 }
 
-/* Whether all of the bytes were moved. */
-static bool moved(ssize_t done, size_t want) { return done >= 0 && (size_t)done == want; }
+/* ------------------------------------------------------------------- pulls */
+
+static off_t place(uint32_t sector) { return (off_t)sector * WEIR_SECTOR; }
+
+/* Keeps what stands on the card before it is written over. Older than the window of the storage manager nothing is lost. */
+static void remember(struct posix_card *c, uint32_t sector, uint32_t count) {
+  for (uint32_t i = 0; i < count && c->pull_at < c->pull_count; i++) {
+    if (c->unsynced_count == POSIX_UNSYNCED) memmove(&c->unsynced[0], &c->unsynced[1], --c->unsynced_count * sizeof c->unsynced[0]);
+    c->unsynced[c->unsynced_count].sector = sector + i;
+    if (moved(pread(c->fd, c->unsynced[c->unsynced_count].before, WEIR_SECTOR, place(sector + i)), WEIR_SECTOR)) c->unsynced_count++;
+  }
+}
+
+static void pull(struct posix_card *c) {
+  for (; c->unsynced_count > 0; c->unsynced_count--) {
+    unsigned last = c->unsynced_count - 1;
+    if (!moved(pwrite(c->fd, c->unsynced[last].before, WEIR_SECTOR, place(c->unsynced[last].sector)), WEIR_SECTOR)) break;
+  }
+  if (c->result != WEIR_OK) c->result = WEIR_E_GONE;
+  c->out = true;
+}
+
+/* What happened to the card by now. */
+static void look(struct posix_card *c) {
+  while (c->pull_at < c->pull_count) {
+    const struct posix_pull *p = &c->pulls[c->pull_at];
+    uint64_t now = c->clock->clock.uptime_us(c->clock);
+    if (!c->out && now >= p->out_us) pull(c);
+    if (!c->out || now < p->in_us) return;
+    if (p->image != NULL) {
+      close(c->fd);
+      if (open_image(c, p->image) != WEIR_OK) c->sectors = 0;
+    }
+    c->out = false;
+    c->generation++;
+    c->pull_at++;
+  }
+}
+
+void posix_card_pulls(struct posix_card *c, struct posix_clock *clock, const struct posix_pull *pulls, unsigned count) {
+  c->clock = clock;
+  c->pulls = pulls;
+  c->pull_count = count;
+}
+
+/* ------------------------------------------------------------------ device */
+
+static int info(void *ctx, struct weir_block_info *out) {
+  struct posix_card *c = (struct posix_card *)ctx;
+  look(c);
+  if (c->out) return WEIR_E_GONE;
+  c->seen = c->generation;
+  *out = (struct weir_block_info){c->sectors, c->generation, c->read_only};
+  return WEIR_OK;
+}
 
 static int start(void *ctx, enum weir_block_op op, uint32_t sector, void *buffer, uint32_t count) {
   struct posix_card *c = (struct posix_card *)ctx;
   size_t n = (size_t)count * WEIR_SECTOR;
-  off_t at = (off_t)sector * WEIR_SECTOR;
+  off_t at = place(sector);
   bool fine = false;
   if (c->result == WEIR_BUSY) return WEIR_E_ARGUMENT;
+  look(c);
+  if (c->out || c->seen != c->generation) return WEIR_E_GONE;
   if (op != WEIR_BLOCK_SYNC && (count == 0 || sector >= c->sectors || count > c->sectors - sector || (uintptr_t)buffer % WEIR_BLOCK_ALIGN != 0))
     return WEIR_E_ARGUMENT;
   if (op == WEIR_BLOCK_WRITE && c->read_only) return WEIR_E_READ_ONLY;
@@ -36,10 +102,12 @@ static int start(void *ctx, enum weir_block_op op, uint32_t sector, void *buffer
       fine = moved(pread(c->fd, buffer, n, at), n);
       break;
     case WEIR_BLOCK_WRITE:
+      remember(c, sector, count);
       fine = moved(pwrite(c->fd, buffer, n, at), n);
       break;
     case WEIR_BLOCK_SYNC:
       fine = !c->sync || fdatasync(c->fd) == 0;
+      c->unsynced_count = 0;
       break;
   }
   c->result = fine ? WEIR_OK : WEIR_E_IO;
@@ -55,16 +123,9 @@ static int poll_card(void *ctx) {
 
 int posix_card_open(struct posix_card *c, const char *path) {
   memset(c, 0, sizeof *c);
-  c->fd = open(path, O_RDWR | O_CLOEXEC);
-  if (c->fd < 0 && (errno == EACCES || errno == EROFS)) {
-    c->fd = open(path, O_RDONLY | O_CLOEXEC);
-    c->read_only = true;
-  }
-  if (c->fd < 0) return WEIR_E_IO;
-  off_t size = lseek(c->fd, 0, SEEK_END); /* of a device too */
-  if (size < 0) return WEIR_E_IO;
-  c->sectors = size / WEIR_SECTOR < UINT32_MAX ? (uint32_t)(size / WEIR_SECTOR) : UINT32_MAX;
+  if (open_image(c, path) != WEIR_OK) return WEIR_E_IO;
   c->sync = true;
+  c->generation = 1;
   c->block = (struct weir_block){c, info, start, poll_card, 1}; /* an operation has ended when start returns */
   return WEIR_OK;
 }

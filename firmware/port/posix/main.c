@@ -246,6 +246,7 @@ int main(int argc, char **argv) {
     card.sync = !options.no_sync;
     if (options.format) format_card();
     card.hang = options.hang_card;
+    posix_card_pulls(&card, &clock_port, options.pulls, options.pull_count);
     storage_config.block = &card.block;
     storage_config.flush_ms = options.flush_ms;
     ports.storage = &storage;

@@ -42,6 +42,8 @@ static const char usage[] =
     "  --link-seed N, --link-period S   a link that comes and goes\n"
     "  --hang PART, --hang-after N      hangs in that part (network, check, ring, storage, uplink, time, schema, board)\n"
     "  --hang-card            operations of the card never end\n"
+    "  --pull S:S[:IMAGE]     the card is pulled out after so many seconds, and loses what was not synced; put in again\n"
+    "                         after so many, itself or that image; up to 4 times\n"
     "  --no-sync              leaves out fdatasync: for tests that kill the process only\n";
 
 static void fail(const char *what, const char *which) {
@@ -120,6 +122,18 @@ static void broker(struct options *o, char *text) {
   o->config.host = text;
 }
 
+static void pull(struct options *o, char *text) {
+  char *in = strchr(text, ':'), *image = in == NULL ? NULL : strchr(in + 1, ':');
+  if (in == NULL) fail("is OUT:IN or OUT:IN:IMAGE: ", "--pull");
+  if (o->pull_count == POSIX_PULLS) fail("too many: ", "--pull");
+  *in = 0;
+  if (image != NULL) *image = 0;
+  struct posix_pull *p = &o->pulls[o->pull_count++];
+  p->out_us = number("--pull", text) * 1000000u;
+  p->in_us = number("--pull", in + 1) * 1000000u;
+  p->image = image == NULL ? NULL : image + 1;
+}
+
 static bool text_option(struct options *o, const char *name, char *v) {
   static const char *const overflows[] = {"hold", "oldest", "newest"};
   static const char *const acks[] = {"durable", "ring"};
@@ -133,6 +147,7 @@ static bool text_option(struct options *o, const char *name, char *v) {
   else if (strcmp(name, "--schema-key") == 0) key(o, v);
   else if (strcmp(name, "--tls-psk") == 0 || strcmp(name, "--tls-pin") == 0) tls(o, name, v);
   else if (strcmp(name, "--slots") == 0) o->slots = v;
+  else if (strcmp(name, "--pull") == 0) pull(o, v);
   else if (strcmp(name, "--card") == 0) o->card = v;
   else if (strcmp(name, "--state") == 0) o->state = v;
   else if (strcmp(name, "--log") == 0) o->log = v;

@@ -21,6 +21,8 @@ struct options {
   uint32_t watchdog_ms;
   uint32_t flush_ms;
   bool no_sync, format, hang_card;
+  struct posix_pull pulls[POSIX_PULLS];
+  unsigned pull_count;
 
   /* a sensor of its own */
   uint32_t sense_ms; /* 0: none */

@@ -36,6 +36,14 @@ void posix_net_init(struct posix_net *n, struct posix_clock *clock);
 bool posix_net_link(const struct posix_net *n, uint64_t now, uint64_t *changes_at);
 
 /* --- card: a file of whole sectors; done at once, with pwrite and fdatasync --- */
+enum { POSIX_PULLS = 4, POSIX_UNSYNCED = 64 };
+
+/* The card is taken out, and put in again: itself, or another image. */
+struct posix_pull {
+  uint64_t out_us, in_us; /* uptime */
+  const char *image;      /* NULL: the same card */
+};
+
 struct posix_card {
   struct weir_block block;
   int fd;
@@ -44,8 +52,21 @@ struct posix_card {
   int result;
   uint32_t sectors;
   bool read_only;
+
+  /* Pulls, in their order. What was written since the last sync is lost by one. */
+  struct posix_clock *clock;
+  const struct posix_pull *pulls;
+  unsigned pull_count, pull_at;
+  bool out;
+  uint32_t generation, seen; /* seen: what info said last */
+  unsigned unsynced_count;
+  struct {
+    uint32_t sector;
+    uint8_t before[WEIR_SECTOR];
+  } unsynced[POSIX_UNSYNCED];
 };
 int posix_card_open(struct posix_card *c, const char *path);
+void posix_card_pulls(struct posix_card *c, struct posix_clock *clock, const struct posix_pull *pulls, unsigned count);
 
 /* --- slots: a directory, one file for each --- */
 struct posix_slots {

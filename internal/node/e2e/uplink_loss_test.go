@@ -1,14 +1,15 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/weir-telemetry/weir/internal/testkit"
 )
 
 // stat reads a number of what a device prints at its end.
@@ -98,17 +99,15 @@ func TestTheUplinkIsOpenInItsWindowsOnly(t *testing.T) {
 // goes round while there is no link. The gateway gets what is left, and counts the
 // rest as lost.
 func TestWhatRotationOverwroteIsDeclaredAndCounted(t *testing.T) {
-	if !testkit.Soak() {
-		t.Skip("SKIPPED: it takes half a minute; WEIR_SOAK=1 runs it")
-	}
-	p := newPlace(t, map[string]string{"env.yaml": deviceSchema})
+	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
 	p.write("weir.yaml", uplinkConfig)
 	n := p.serve("--config", "weir.yaml")
 	d := newRecorder(t, p.dir, n.broker)
 	d.card = filepath.Join(p.dir, "small.img")
 	p.must("card", "format", d.card, "--size", "64M", "--budget", "8M")
+	shortenSegments(t, d.card, 128)
 	d.runs = 1 // it is formatted
-	d.unlinked("--virtual", "2600", "--sense", "10", "--flush", "1000")
+	d.unlinked("--virtual", "900", "--sense", "100", "--flush", "1000")
 	d.base += 3_600_000_000
 	d.run("--virtual", "600", "--sense", "60000")
 	all, _ := d.recorded()
@@ -130,12 +129,146 @@ func TestWhatRotationOverwroteIsDeclaredAndCounted(t *testing.T) {
 		}
 	}
 	n.metric(`weir_uplink_lag_records{device="d1"} 0`)
-	// Records that name plans, a few for each segment, were overwritten like readings.
-	const others = 16
+	// Records that name plans, one for each segment, were overwritten like readings.
+	const others = 64
 	lost := n.value(`weir_uplink_lost_total{device="d1"}`)
 	if lost < missing || lost > missing+others {
 		t.Errorf("%d readings are missing, and %d records are counted as lost", missing, lost)
 	}
+	n.saysLost(t, "overwritten on the card")
+}
+
+// TestWhatIsDamagedOnTheCardIsDeclaredAndCounted: some blocks of a card are damaged:
+// one in the middle of a run, the first of a run, and two in a row.
+func TestWhatIsDamagedOnTheCardIsDeclaredAndCounted(t *testing.T) {
+	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
+	p.write("weir.yaml", uplinkConfig)
+	n := p.serve("--config", "weir.yaml")
+	d := newRecorder(t, p.dir, n.broker)
+	for range 2 {
+		d.unlinked("--virtual", "300", "--sense", "500")
+		d.base += 3_600_000_000
+	}
+	blocks := recordBlocks(t, d.card)
+	second := 0 // the first block of the second run
+	for i, b := range blocks {
+		if i > 0 && b.epoch != blocks[i-1].epoch {
+			second = i
+		}
+	}
+	if second < 20 || len(blocks) < second+20 {
+		t.Fatalf("the card has %d blocks, the second run begins at %d", len(blocks), second)
+	}
+	damaged := 0
+	card, err := os.OpenFile(d.card, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{10, second, second + 10, second + 11} {
+		damaged += blocks[i].count
+		if _, err := card.WriteAt([]byte("damage"), blocks[i].at+100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := card.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.run("--virtual", "60", "--sense", "1000")
+	all, _ := d.recorded()
+	got := p.stored()
+	for ts, value := range got {
+		if all[ts] != value {
+			t.Fatalf("the reading of %s was %q and is %q", ts, all[ts], value)
+		}
+	}
+	lost := n.value(`weir_uplink_lost_total{device="d1"}`)
+	if lost != damaged {
+		t.Errorf("blocks with %d records are damaged, %d are counted as lost", damaged, lost)
+	}
+	// The first block of the second run named the plan of its readings: those that are
+	// left of it are in the quarantine.
+	refused := n.value(`weir_uplink_refused_total{device="d1"}`)
+	if missing := len(all) - len(got); refused == 0 || missing > lost+refused {
+		t.Errorf("%d readings are missing, %d records are lost and %d quarantined", missing, lost, refused)
+	}
+	n.saysLost(t, "damaged on the card")
+}
+
+// saysLost: the node gives this reason for what was lost, and no other.
+func (r *running) saysLost(t *testing.T, reason string) {
+	t.Helper()
+	said := 0
+	for line := range strings.Lines(r.out.String()) {
+		if !strings.Contains(line, "declares records lost") {
+			continue
+		}
+		said++
+		if !strings.Contains(line, reason) {
+			t.Errorf("another reason than %q: %s", reason, line)
+		}
+	}
+	if said == 0 {
+		t.Error("nothing was declared lost")
+	}
+}
+
+// shortenSegments makes the segment files of a fresh card smaller: by their size in
+// the directory, and by the ends of their chains in both FATs.
+func shortenSegments(t *testing.T, path string, blocks uint32) {
+	t.Helper()
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	le := binary.LittleEndian
+	volume := image[8192*512:]
+	cluster := uint32(volume[13]) * 512
+	fat := int(le.Uint16(volume[14:])) * 512
+	size := int(le.Uint32(volume[36:])) * 512
+	root := volume[fat+2*size:]
+	for at := 0; root[at] != 0; at += 32 {
+		e := root[at : at+32]
+		if !bytes.HasPrefix(e, []byte("WEIR")) || !bytes.Equal(e[8:11], []byte("SEG")) {
+			continue
+		}
+		first := uint32(le.Uint16(e[20:]))<<16 | uint32(le.Uint16(e[26:]))
+		all, keep := le.Uint32(e[28:])/cluster, blocks*512/cluster
+		for copy := range 2 {
+			chain := volume[fat+copy*size+4*int(first):]
+			le.PutUint32(chain[4*(keep-1):], 0x0FFFFFFF)
+			for i := keep; i < all; i++ {
+				le.PutUint32(chain[4*i:], 0)
+			}
+		}
+		le.PutUint32(e[28:], keep*cluster)
+	}
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recordBlock is a block of a card that holds records.
+type recordBlock struct {
+	at    int64 // in the image
+	epoch uint64
+	count int
+}
+
+// recordBlocks finds them, in the order of the card.
+func recordBlocks(t *testing.T, path string) []recordBlock {
+	t.Helper()
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []recordBlock
+	for at := 0; at+512 <= len(image); at += 512 {
+		b := image[at : at+512]
+		if b[0] == 0x57 && b[1] == 0x62 && b[2]&1 == 0 && b[3] > 0 {
+			out = append(out, recordBlock{int64(at), binary.LittleEndian.Uint64(b[20:]), int(b[3])})
+		}
+	}
+	return out
 }
 
 // value reads a metric.

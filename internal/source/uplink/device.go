@@ -44,6 +44,8 @@ type device struct {
 	sweeping bool
 	served0  uint64 // how much of the epoch was there when an ask was last served
 	later    later
+	again    spans // of this epoch: declared lost before another card came, and asked for again
+	card     byte  // what the last hello said of it
 
 	token   uint64
 	pending []answer // until their token is durable
@@ -101,7 +103,9 @@ func (d *device) settle() {
 // cursor is the message that says how far an epoch is stored.
 func (d *device) cursor(id uint64) []byte {
 	taken := d.memory.epoch(id).taken()
-	if id != d.epoch {
+	if id == d.epoch {
+		taken = taken.union(d.again) // a cursor does not go back
+	} else {
 		taken = taken.union(d.later.spans[id])
 	}
 	end := taken.contiguous()
@@ -143,24 +147,13 @@ func (d *device) greet(ctx context.Context, h *hello) error {
 		return err
 	}
 	if d.epoch != h.epoch {
-		d.newest, d.served0 = 0, 0
+		d.newest, d.served0, d.again = 0, 0, nil
 		d.g.log.Info("a device said hello", "device", d.name, "epoch", fmt.Sprintf("%016x", h.epoch), "durable", h.last, "cause", h.cause, "part", h.part)
 	}
 	d.epoch, d.last, d.order = h.epoch, h.last, h.order
 	d.stats.Hellos++
 	d.stats.Cause, d.stats.Part = h.cause, h.part
-	switch m := d.memory; {
-	case h.card == cardNone, h.card == cardKnown && h.oldestEpoch == h.epoch:
-		// Nothing is older than this epoch: nothing to sweep.
-		d.later = later{}
-		m.swept(d.session, h.epoch, m.sweepSequenceOf(h.epoch))
-	case h.card == cardKnown && h.cardID != m.card:
-		d.later = later{}
-		m.swept(d.session, 0, 0) // another card: all of it
-	}
-	if h.card == cardKnown {
-		d.memory.sees(d.session, h.cardID)
-	}
+	d.inserted(h)
 	asks := d.asks()
 	d.asked = len(asks) > 0
 	answers := [][]byte{d.cursor(h.epoch)}
@@ -171,6 +164,27 @@ func (d *device) greet(ctx context.Context, h *hello) error {
 	return nil
 }
 
+// inserted notes which card is in the device.
+func (d *device) inserted(h *hello) {
+	m := d.memory
+	another := h.card == cardKnown && h.cardID != m.card
+	switch {
+	case h.card == cardNone, h.card == cardKnown && h.oldestEpoch == h.epoch:
+		// Nothing is older than this epoch: nothing to sweep.
+		d.later = later{}
+		m.swept(d.session, h.epoch, m.sweepSequenceOf(h.epoch))
+	case another:
+		d.later = later{}
+		m.swept(d.session, 0, 0) // all of it
+	}
+	if another {
+		// What this epoch was declared to have lost may be on it: it is asked for again.
+		d.again = d.again.union(m.regain(d.session, h.epoch))
+		m.sees(d.session, h.cardID)
+	}
+	d.card = h.card
+}
+
 func (m *memory) sweepSequenceOf(epoch uint64) uint64 {
 	if m.sweepEpoch == epoch {
 		return m.sweepSequence
@@ -178,9 +192,15 @@ func (m *memory) sweepSequenceOf(epoch uint64) uint64 {
 	return 0
 }
 
-// asks is what the device shall send beside what it sends by itself.
+// asks is what the device shall send beside what it sends by itself. Without its
+// card only what is in its ring is there: the rest waits for the hello that comes
+// with a card.
 func (d *device) asks() []ask {
 	m := d.memory
+	d.sweeping = false
+	if d.card == cardUnknown {
+		return d.holes()
+	}
 	d.later.settle(m)
 	epoch, sequence := d.later.epoch, d.later.sequence
 	if epoch == 0 {
@@ -194,8 +214,13 @@ func (d *device) asks() []ask {
 		return out
 	}
 	d.sweptTo(epoch, sequence)
+	return d.holes()
+}
+
+// holes are what this epoch lacks of what was durable when the device said hello.
+func (d *device) holes() []ask {
 	var out []ask
-	for _, hole := range m.epoch(d.epoch).taken().holes(d.last+1, d.order == 1, maxRanges) {
+	for _, hole := range d.memory.epoch(d.epoch).taken().holes(d.last+1, d.order == 1, maxRanges) {
 		out = append(out, ask{d.epoch, hole})
 	}
 	return out
@@ -251,11 +276,15 @@ func (d *device) lose(ctx context.Context, losses []loss) error {
 	seen := map[uint64]bool{}
 	var answers [][]byte
 	for _, l := range losses {
-		before := d.memory.epoch(l.epoch).taken().count()
+		known := d.memory.epoch(l.epoch).taken()
+		if l.epoch == d.epoch {
+			known = known.union(d.again)
+		}
+		before := known.count()
 		d.memory.add(d.session, l.epoch, l.span, true)
-		if n := d.memory.epoch(l.epoch).taken().count() - before; n > 0 {
+		if n := known.add(l.span).count() - before; n > 0 {
 			d.stats.Lost += n
-			d.g.log.Warn("a device declares records lost", "device", d.name, "epoch", fmt.Sprintf("%016x", l.epoch), "first", l.span.first, "count", n, "reason", lossReason(l.reason))
+			d.g.log.Warn("a device declares records lost", "device", d.name, "epoch", fmt.Sprintf("%016x", l.epoch), "first", l.span.first, "last", l.span.end-1, "news", n, "reason", lossReason(l.reason))
 		}
 		seen[l.epoch] = true
 	}
@@ -274,6 +303,8 @@ func lossReason(r byte) string {
 		return "given up in the ring"
 	case 3:
 		return "damaged on the card"
+	case 4:
+		return "not on the card: never written there, or on another card"
 	}
 	return "unknown"
 }

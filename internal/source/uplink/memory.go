@@ -200,6 +200,15 @@ func (m *memory) add(to marker, id uint64, s span, lost bool) bool {
 	return m.align(to, id, e, e.got, false)
 }
 
+// regain forgets what an epoch was declared to have lost, and returns it.
+func (m *memory) regain(to marker, id uint64) spans {
+	e := m.epoch(id)
+	lost := e.lost
+	e.lost = nil
+	m.align(to, id, e, nil, true)
+	return lost
+}
+
 // align brings the rows of an epoch in line with its spans. It returns false where
 // no row is left.
 func (m *memory) align(to marker, id uint64, e *epoch, have spans, lost bool) bool {

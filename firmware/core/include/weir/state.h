@@ -158,6 +158,7 @@ struct weir_uplink {
 
   /* where the storage reader stands; epoch 0: not known */
   uint64_t read_epoch, read_next;
+  bool read_damaged; /* it passed over a damaged block since the last record */
 
   char up_topic[8 + WEIR_NAME_CUT + 1];
   char down_topic[10 + WEIR_NAME_CUT + 1];

@@ -212,6 +212,9 @@ int weir_storage_read(struct weir_storage *s, struct weir_stored *out);
  * WEIR_E_GONE  no card, or it holds none */
 int weir_storage_oldest(const struct weir_storage *s, uint64_t *epoch, uint64_t *sequence);
 
+/* Whether rotation has overwritten records on this card: its oldest segment is not the first that was begun. */
+bool weir_storage_overwrote(const struct weir_storage *s);
+
 /* --------------------------------------------------------------- formatting */
 
 struct weir_format_config {

@@ -46,6 +46,7 @@ struct weir_runs {
   uint32_t limit;              /* blocks of the segment that count */
   uint32_t low, high, probe;   /* bisection: low is of the run, high is not */
   uint8_t slot, state, tries;
+  bool damaged; /* a block right before `from` is */
 };
 
 struct weir_lost {
