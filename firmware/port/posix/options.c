@@ -129,8 +129,8 @@ static void pull(struct options *o, char *text) {
   *in = 0;
   if (image != NULL) *image = 0;
   struct posix_pull *p = &o->pulls[o->pull_count++];
-  p->out_us = number("--pull", text) * 1000000u;
-  p->in_us = number("--pull", in + 1) * 1000000u;
+  p->out_us = number("--pull", text, 0, UINT32_MAX) * 1000000u;
+  p->in_us = number("--pull", in + 1, 0, UINT32_MAX) * 1000000u;
   p->image = image == NULL ? NULL : image + 1;
 }
 
