@@ -14,7 +14,7 @@
 #include "weir_tls.h"
 #endif
 
-enum { PLAN_SIZE = 8192 + 128, PLAN_SLOTS = 3, BATCH = 1024, SECTORS = 9, QUIET_S = 10, EXPECT_MS = 2000, PLAN_FILES = 8 };
+enum { PLAN_SIZE = 8192 + 128, PLAN_SLOTS = 3, BATCH = 1024, SECTORS = 9, QUIET_S = 10, EXPECT_MS = 2000, SPINS_MOST = 100000, PLAN_FILES = 8 };
 
 static struct weir recorder;
 static struct weir_storage storage;
@@ -56,7 +56,7 @@ static void fail_file(const char *path, const char *hint) {
 /* ------------------------------------------------------------------ sensor */
 
 static uint64_t sensed, next_sense = UINT64_MAX;
-static uint64_t spins; /* times that the core had nothing to do and yet asked to be called at once */
+static uint64_t spins_in_a_row, spins; /* times that the core had nothing to do and yet asked to be called at once */
 
 /* Reading number n of this device: the same for the same start. */
 static uint32_t reading(char *out, size_t size, uint64_t n, uint64_t at_us) {
@@ -170,11 +170,18 @@ static int finish(void) {
   return quiet ? 0 : 1;
 }
 
+/* A virtual clock would never move again. */
+static void note_spin(void) {
+  spins++;
+  if (clock_port.is_virtual && ++spins_in_a_row == SPINS_MOST) fail("the core asks to be called at once, again and again, and has nothing to do", "");
+}
+
 static int loop(void) {
   for (;;) {
     weir_hang_hook(WEIR_PART_BOARD);
     uint64_t deadline = weir_poll(&recorder);
-    if (!recorder.moved && deadline <= recorder.now) spins++;
+    if (!recorder.moved && deadline <= recorder.now) note_spin();
+    else spins_in_a_row = 0;
     if (recorder.epoch != 0 && !draining && sensing()) {
       if (next_sense == UINT64_MAX) next_sense = uptime();
       uint32_t before = weir_stats(&recorder)->local;
