@@ -19,6 +19,12 @@ void posix_clock_init(struct posix_clock *c, bool is_virtual) {
   *c = (struct posix_clock){.clock = {.ctx = c, .uptime_us = uptime}, .is_virtual = is_virtual, .started = monotonic()};
 }
 
+uint64_t posix_wall_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
 static int wall(void *ctx, int64_t *unix_us, uint32_t *error_us) {
   struct posix_clock *c = (struct posix_clock *)ctx;
   uint64_t now = uptime(c);

@@ -242,6 +242,8 @@ int main(int argc, char **argv) {
   struct weir_ports ports = {.clock = &clock_port.clock, .random = &posix_random, .net = &net.net};
   static struct weir_storage_config storage_config = {.buffers = sectors, .buffer_count = SECTORS, .firmware = "posix", .event = on_card};
   options_read(&options, argc, argv);
+  bool host_time = options.base_ms == NO_BASE;
+  if (host_time) options.base_ms = posix_wall_ms();
   posix_clock_init(&clock_port, options.virtual_s != 0);
   if (options.wall_source != 0) posix_clock_wall(&clock_port, options.wall_source, options.wall_error_ms, options.base_ms, options.wall_after_s);
   posix_net_init(&net, &clock_port);
@@ -256,6 +258,7 @@ int main(int argc, char **argv) {
     posix_card_pulls(&card, &clock_port, options.pulls, options.pull_count);
     storage_config.block = &card.block;
     storage_config.flush_ms = options.flush_ms;
+    if (options.sealed) storage_config.key = options.card_key;
     ports.storage = &storage;
     ports.storage_config = &storage_config;
   }
@@ -278,6 +281,7 @@ int main(int argc, char **argv) {
   sigaction(SIGTERM, &a, NULL);
   sigaction(SIGINT, &a, NULL);
   printf("started: cause=%d part=%d\n", (int)recorder.cause, (int)recorder.cause_part);
+  if (host_time && options.sense_ms != 0) printf("times: the readings carry the time of this machine's clock\n");
   fflush(stdout);
   return loop();
 }

@@ -21,6 +21,7 @@ static const char usage[] =
     "  --slots DIR            where such schemas are kept\n"
     "  --card IMAGE           a card (weir card format IMAGE --size 64M); without one the ring is all there is\n"
     "  --format               formats the card first: what it holds is gone\n"
+    "  --card-key HEX         seals what it writes on the card with that key (32 bytes)\n"
     "  --state FILE           memory that a watchdog reset does not clear; with it the watchdog runs\n"
     "  --topic FILTER         subscribe to this, too; up to 8 times\n"
     "  --local-only           do not subscribe to the topics of the schemas\n"
@@ -34,7 +35,8 @@ static const char usage[] =
     "  --watchdog MS          a reset (exit code 99) when a part hangs so long; needs --state (default 8000)\n"
     "  --stall MS             what a part may take without progress\n"
     "  --sense MS             makes a reading each MS, on --sense-topic TOPIC\n"
-    "  --base MS              Unix time of its start for those readings; --readings N stops after so many\n"
+    "  --base MS              Unix time of its start for those readings (default: this machine's clock says);\n"
+    "                         --readings N stops after so many\n"
     "  --wall sntp|gps|chip   a clock of its own that says --base plus its uptime,\n"
     "  --wall-error MS, --wall-after S  give or take, from this uptime on\n"
     "  --log FILE             writes what was recorded (R) and how far it is durable (D)\n"
@@ -94,6 +96,11 @@ static void key(struct options *o, const char *text) {
   o->config.schema_key = o->schema_key;
 }
 
+static void card_key(struct options *o, const char *text) {
+  if (octets("--card-key", text, o->card_key, sizeof o->card_key) != sizeof o->card_key) fail("a key has 64 hexadecimal digits: ", "--card-key");
+  o->sealed = true;
+}
+
 static void tls(struct options *o, const char *name, char *text) {
 #ifndef WEIR_TLS
   (void)o, (void)text;
@@ -145,6 +152,7 @@ static bool text_option(struct options *o, const char *name, char *v) {
   else if (strcmp(name, "--user") == 0) o->config.user = v;
   else if (strcmp(name, "--password") == 0) o->config.password = v;
   else if (strcmp(name, "--schema-key") == 0) key(o, v);
+  else if (strcmp(name, "--card-key") == 0) card_key(o, v);
   else if (strcmp(name, "--tls-psk") == 0 || strcmp(name, "--tls-pin") == 0) tls(o, name, v);
   else if (strcmp(name, "--slots") == 0) o->slots = v;
   else if (strcmp(name, "--pull") == 0) pull(o, v);
@@ -219,6 +227,7 @@ void options_read(struct options *o, int argc, char **argv) {
   o->config.qos = 1;
   o->config.topics = o->topics;
   o->ring = 32000;
+  o->base_ms = NO_BASE;
   o->sense_topic = "plants/p03/lines/l2/devices/d00123/env";
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--help") == 0) {

@@ -5,6 +5,7 @@
 #include "posix.h"
 
 enum { OPTION_LIST = 8 };
+#define NO_BASE UINT64_MAX
 
 struct options {
   struct weir_config config;
@@ -12,7 +13,8 @@ struct options {
   const char *plans[OPTION_LIST];
   unsigned plan_count;
   const char *card, *slots, *state, *log;
-  uint8_t schema_key[32];
+  uint8_t schema_key[32], card_key[32];
+  bool sealed; /* with card_key */
   char *tls_identity; /* with tls_psk; NULL: none */
   uint8_t tls_psk[32], tls_pin[32];
   size_t tls_psk_size;
@@ -27,7 +29,7 @@ struct options {
   /* a sensor of its own */
   uint32_t sense_ms; /* 0: none */
   const char *sense_topic;
-  uint64_t base_ms; /* added to the uptime: the time in its payloads */
+  uint64_t base_ms; /* added to the uptime: the time in its payloads; NO_BASE: the system's clock says */
   uint64_t readings; /* 0: no end */
 
   /* tests */

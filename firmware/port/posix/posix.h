@@ -18,6 +18,7 @@ struct posix_clock {
   uint32_t wall_error_us;
 };
 void posix_clock_init(struct posix_clock *c, bool is_virtual);
+uint64_t posix_wall_ms(void); /* Unix time by the system's clock */
 void posix_clock_wall(struct posix_clock *c, uint8_t source, uint32_t error_ms, uint64_t base_ms, uint32_t after_s);
 
 /* --- network: a non-blocking socket. Names are looked up with getaddrinfo, which may block: give an address --- */

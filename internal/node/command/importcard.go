@@ -172,9 +172,6 @@ func (c *cardImport) tell(src *card.Source, s *card.Scan, runs []*card.Run) erro
 	if n := s.Report.Payloads; n > 0 {
 		out("%d blocks are whole, and their records do not decode to the end", n)
 	}
-	if n := s.Report.Sealed; n > 0 {
-		out("%d blocks are sealed and were left out: --card-key FILE names the device's key, and it must be theirs", n)
-	}
 	var sum control.CardStored
 	for _, r := range runs {
 		done := c.results[r]
@@ -207,9 +204,22 @@ func (c *cardImport) tell(src *card.Source, s *card.Scan, runs []*card.Run) erro
 	}
 	err := c.e.printf("%s: %d records of %d runs: %d are new (%d of them in quarantine), %d had been taken before, %d are left out\n",
 		c.path, sum.Stored+sum.Duplicate+sum.Waiting, len(runs), sum.Stored, sum.Refused, sum.Duplicate, sum.Waiting)
+	if n := s.Report.Sealed; err == nil && n > 0 {
+		return c.sealed(n)
+	}
 	if err == nil && sum.Waiting > 0 {
 		return telemetry.Errorf(telemetry.CodeInvalid, "import card", "%d records were left out: no active schema is what they were recorded with", sum.Waiting).
 			WithHint("put the schema (profile: device) with that version into the directory of schemas and import the card again")
 	}
 	return err
+}
+
+// sealed says that blocks were left out because no key opened them.
+func (c *cardImport) sealed(n int) error {
+	if c.o.CardKey == "" {
+		return telemetry.Errorf(telemetry.CodeInvalid, "import card", "%d blocks are sealed and were left out", n).
+			WithHint("--card-key FILE names the device's key; import the card again with it")
+	}
+	return telemetry.Errorf(telemetry.CodeInvalid, "import card", "%d blocks are sealed with another key than that of %s, and were left out", n, c.o.CardKey).
+		WithHint("the key must be that of the device that wrote the card; import the card again with it")
 }

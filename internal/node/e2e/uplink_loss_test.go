@@ -271,8 +271,11 @@ func recordBlocks(t *testing.T, path string) []recordBlock {
 	return out
 }
 
-// value reads a metric.
-func (r *running) value(name string) int {
+// value reads a metric that is a whole number.
+func (r *running) value(name string) int { r.p.t.Helper(); return int(r.number(name)) }
+
+// number reads a metric.
+func (r *running) number(name string) float64 {
 	r.p.t.Helper()
 	_, body := r.get("/metrics")
 	_, rest, ok := strings.Cut("\n"+body, "\n"+name+" ")
@@ -284,5 +287,5 @@ func (r *running) value(name string) int {
 	if err != nil {
 		r.p.t.Fatal(err)
 	}
-	return int(v)
+	return v
 }

@@ -82,7 +82,10 @@ func newRecorder(t *testing.T, dir, broker string) *recorder {
 }
 
 func (r *recorder) command(args ...string) *exec.Cmd {
-	all := []string{"--broker", r.broker, "--device", r.name, "--plan", r.plan, "--log", r.log, "--no-sync", "--base", strconv.FormatInt(r.base, 10)}
+	all := []string{"--broker", r.broker, "--device", r.name, "--plan", r.plan, "--log", r.log, "--no-sync"}
+	if r.base != 0 {
+		all = append(all, "--base", strconv.FormatInt(r.base, 10))
+	}
 	all = append(all, args...)
 	if !slices.Contains(args, "--no-card") {
 		all = append(all, "--card", r.card)
