@@ -7,7 +7,7 @@ type cardCmd struct {
 }
 
 type cardFormatCmd struct {
-	Size   string `placeholder:"SIZE" help:"Of a new image, as 64M, 1G or 32G; of a device: all of it."`
+	Size   string `placeholder:"SIZE" help:"Of a new image, as 64M, 1G or 32G; of a device, if not all of it (at least 64M)."`
 	Budget string `placeholder:"SIZE" help:"How much of it segments may take (default: all but 4 MiB)."`
 	Yes    bool   `help:"Format without asking, whatever is there."`
 	Path   string `arg:"" name:"card" help:"An image file, or a device as /dev/sdb."`

@@ -4,6 +4,10 @@
 
 #include "weir/weir.h"
 
+/* What a build may choose; indices of these are bytes. */
+_Static_assert(WEIR_CHECKS >= 1 && WEIR_CHECKS <= 8, "WEIR_CHECKS is 1 to 8");
+_Static_assert(WEIR_IN_FLIGHT >= 1 && WEIR_IN_FLIGHT <= 255, "WEIR_IN_FLIGHT is 1 to 255");
+
 enum { PHASE_EPOCH, PHASE_RUNNING, PHASE_QUIESCING, PHASE_QUIET };
 
 enum { SECOND = 1000000 };

@@ -195,8 +195,14 @@ static void begin_store(struct weir *w) {
 
 static enum weir_step verify(struct weir *w) {
   int e = weir_ed25519_step(&w->rollout.verify);
-  if (e == WEIR_OK) begin_store(w);
-  else if (e != WEIR_BUSY) refuse(w, WEIR_ROLLOUT_SIGNATURE, 0);
+  if (e == WEIR_OK) {
+    begin_store(w);
+  } else if (e != WEIR_BUSY) {
+    struct weir_plan plan;
+    const uint8_t *signature;
+    uint8_t key_id[8];
+    refuse(w, WEIR_ROLLOUT_SIGNATURE, open_room(w, &plan, &signature, key_id) == WEIR_OK ? plan.version : 0); /* as it says */
+  }
   return STEP_MOVED;
 }
 

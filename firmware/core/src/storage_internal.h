@@ -13,6 +13,8 @@ enum {
 
 #define WEIR_NO_SECTOR UINT32_MAX
 
+_Static_assert(WEIR_STORAGE_SEGMENTS >= 2 && WEIR_STORAGE_SEGMENTS <= 99, "WEIR_STORAGE_SEGMENTS is 2 to 99: two digits of the files' names");
+
 enum { WEIR_OP_NONE, WEIR_OP_READ, WEIR_OP_WRITE, WEIR_OP_HEADER, WEIR_OP_SYNC };
 
 /* The phases of a mounted card, and of mounting. */

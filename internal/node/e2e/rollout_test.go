@@ -81,6 +81,9 @@ func TestASchemaReachesARunningDeviceAndABadOneDoesNot(t *testing.T) {
 	n.metric(`weir_uplink_schema_version{device="d1",schema="env"} 2`)
 	p.must("schema", "publish", "third.yaml", "--sign", bad, "--broker", broker)
 	n.metric(`weir_uplink_schemas_refused_total{device="d1"} 1`)
+	testkit.Eventually(t, "the log says which version was refused, and why", func() bool {
+		return strings.Contains(n.out.String(), "device=d1 schema=env version=3 reason=signature")
+	})
 	n.metric(`weir_uplink_schema_version{device="d1",schema="env"} 2`)
 	testkit.Eventually(t, "readings of version 2", func() bool { return p.number("SELECT count(*) FROM env WHERE _version = 2") > 5 })
 	stop()

@@ -19,10 +19,10 @@ extern "C" {
 #endif
 
 #ifndef WEIR_CHECKS
-#define WEIR_CHECKS 2 /* checks at a time: schemas that share a topic (`when`), and one for weir_record beside a message being received */
+#define WEIR_CHECKS 2 /* 1 to 8 checks at a time: schemas that share a topic (`when`), and one for weir_record beside a message being received */
 #endif
 #ifndef WEIR_IN_FLIGHT
-#define WEIR_IN_FLIGHT 48 /* received QoS 1 messages that are remembered until they are acknowledged, and a while after */
+#define WEIR_IN_FLIGHT 48 /* 1 to 255: received QoS 1 messages that are remembered until they are acknowledged, and a while after */
 #endif
 
 /* Why a message became no record. */

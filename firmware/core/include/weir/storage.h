@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #ifndef WEIR_STORAGE_SEGMENTS
-#define WEIR_STORAGE_SEGMENTS 64 /* segment files that are used; 8 bytes of RAM each */
+#define WEIR_STORAGE_SEGMENTS 64 /* segment files that are used, 2 to 99; 12 bytes of RAM each */
 #endif
 
 enum {
