@@ -280,7 +280,7 @@ int main(void) {
     seed = (unsigned)strtoul(given, NULL, 10);
   }
   double_adopt(&core);
-  puts("freertos port: over a test double of FreeRTOS; set FREERTOS_DIR to run it on the kernel in the emulator");
+  puts("freertos port: NOT ON FREERTOS: over a test double on POSIX threads; make firmware FREERTOS_DIR=KERNEL builds it for the emulator");
   test_network(&core);
   test_card(&core);
   return 0;

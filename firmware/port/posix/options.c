@@ -213,6 +213,7 @@ static void agree(const struct options *o) {
   const char *allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", *device = o->config.device;
   size_t n = strlen(device);
   if (n == 0 || n > 64 || strspn(device, allowed) != n) fail("--device takes 1 to 64 characters of A-Z a-z 0-9 _ -, not ", device);
+  if (o->watchdog_ms != 0 && o->state == NULL) fail("--watchdog needs --state FILE: what a reset does not clear says which part hung", "");
   if (o->config.uplink_window_s > o->config.uplink_period_s) fail("--window is at most as long as --period", "");
   for (uint8_t i = 0; i < o->config.topic_count; i++) {
     n = strlen(o->topics[i]);

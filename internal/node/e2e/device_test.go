@@ -31,6 +31,7 @@ func TestTheDeviceSaysWhatIsWrong(t *testing.T) {
 		{[]string{"--device", "a b"}, "--device takes 1 to 64 characters"},
 		{[]string{"--topic", ""}, "--topic takes"},
 		{[]string{"--period", "10", "--window", "20"}, "--window is at most as long as --period"},
+		{[]string{"--watchdog", "300"}, "--watchdog needs --state"},
 		{[]string{"--sense"}, "without its value"},
 		{[]string{"--nonsense", "1"}, "not known"},
 	} {
