@@ -47,7 +47,15 @@ static const char *test_card(const struct weir_selftest *t, uint8_t *sector) {
   struct weir_block_info info;
   uint8_t *const old = sector, *const seen = sector + WEIR_SECTOR;
   const uint64_t start = t->clock->uptime_us(t->clock->ctx);
-  int s = WEIR_BUSY;
+  int s = t->power ? WEIR_BUSY : WEIR_OK;
+  while (s == WEIR_BUSY && t->clock->uptime_us(t->clock->ctx) - start < CARD_US) {
+    t->idle();
+    s = t->power->set(t->power->ctx, true);
+  }
+  if (s != WEIR_OK) {
+    return "the card's supply is not switched on";
+  }
+  s = WEIR_BUSY;
   while (s == WEIR_BUSY && t->clock->uptime_us(t->clock->ctx) - start < CARD_US) {
     t->idle();
     s = t->block->info(t->block->ctx, &info);

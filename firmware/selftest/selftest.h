@@ -14,6 +14,7 @@ extern "C" {
 struct weir_selftest {
   const struct weir_clock *clock;
   const struct weir_block *block;   /* optional */
+  const struct weir_card_power *power; /* optional: the card's supply, switched on before the card is tested */
   const struct weir_net *net;       /* optional */
   const struct weir_random *random; /* optional */
   const char *host;                 /* of a broker, for net */
