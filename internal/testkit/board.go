@@ -2,12 +2,15 @@ package testkit
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +26,8 @@ type Board struct {
 	exited chan struct{}
 	code   int
 
+	card, monitor string
+
 	mu    sync.Mutex
 	lines []string
 }
@@ -36,6 +41,8 @@ type BoardOptions struct {
 	// Exact makes the emulator count instructions: 32 ns of its time each,
 	// whatever the load of this machine.
 	Exact bool
+	// Monitor lets a test take the card out and put it in: Eject and Insert.
+	Monitor bool
 	// WriteLog records every write to the card, in the format of dm-log-writes.
 	WriteLog string
 }
@@ -63,10 +70,20 @@ func StartBoard(tb testing.TB, o BoardOptions) *Board {
 	case o.Card != "":
 		args = append(args, "-drive", "if=sd,format=raw,file="+o.Card)
 	}
+	monitor := ""
+	if o.Monitor {
+		dir, err := os.MkdirTemp("", "board") // short: the path of a socket has its limit
+		if err != nil {
+			tb.Fatalf("make the monitor's directory: %v", err)
+		}
+		tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+		monitor = filepath.Join(dir, "monitor")
+		args[slices.Index(args, "-monitor")+1] = "unix:" + monitor + ",server,nowait"
+	}
 	if o.Exact {
 		args = append(args, "-icount", "shift=5")
 	}
-	b := &Board{tb: tb, cmd: exec.Command(qemu, args...), exited: make(chan struct{})}
+	b := &Board{tb: tb, cmd: exec.Command(qemu, args...), exited: make(chan struct{}), card: o.Card, monitor: monitor}
 	in, input, err := os.Pipe()
 	if err != nil {
 		tb.Fatalf("make the board's serial line: %v", err)
@@ -89,6 +106,40 @@ func StartBoard(tb testing.TB, o BoardOptions) *Board {
 		}
 	})
 	return b
+}
+
+// Eject takes the card out.
+func (b *Board) Eject() { b.tb.Helper(); b.command("eject -f sd0") }
+
+// Insert puts a card in: the image of BoardOptions.
+func (b *Board) Insert() { b.tb.Helper(); b.command("change sd0 " + b.card + " raw") }
+
+// command tells the emulator's monitor something.
+func (b *Board) command(line string) {
+	b.tb.Helper()
+	c, err := net.Dial("unix", b.monitor)
+	if err != nil {
+		b.tb.Fatalf("reach the emulator's monitor: %v", err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		b.tb.Fatal(err)
+	}
+	if _, err := c.Write([]byte(line + "\n")); err != nil {
+		b.tb.Fatalf("tell the emulator %q: %v", line, err)
+	}
+	// It prompts before and after the command.
+	var said []byte
+	for buf := make([]byte, 4096); bytes.Count(said, []byte("(qemu) ")) < 2; {
+		n, err := c.Read(buf)
+		said = append(said, buf[:n]...)
+		if err != nil {
+			b.tb.Fatalf("the emulator's monitor said %q to %q: %v", said, line, err)
+		}
+	}
+	if bytes.Contains(said, []byte("Error")) {
+		b.tb.Fatalf("the emulator's monitor said %q to %q", said, line)
+	}
 }
 
 // FirmwareImage returns the path of an image that make firmware leaves in bin.

@@ -21,7 +21,7 @@ enum command {
 
 enum { R1_READY = 0x00, R1_IDLE = 0x01, R1_ILLEGAL = 0x04, R1_NONE = 0xFF };
 enum { TOKEN_BLOCK = 0xFE, TOKEN_ACCEPTED = 0x05 };
-enum { INIT_TRIES = 200, BUSY_US = 500000, READ_US = 200000, INIT_PAUSE_US = 5000 };
+enum { INIT_TRIES = 200, BUSY_US = 500000, READ_US = 200000, INIT_PAUSE_US = 5000, AGAIN_US = 500000 };
 
 enum state { OFF, RESET, INTERFACE, ASK, CAPACITY, READY, BEGIN, TOKEN, BUSY, FLUSH, FAILED };
 
@@ -104,6 +104,7 @@ static uint8_t command(enum command c, uint32_t argument) {
 
 static void fail(void) {
   select_card(false);
+  card.until = clock_uptime_us(NULL) + AGAIN_US;
   card.state = FAILED;
 }
 
@@ -153,7 +154,10 @@ static void bring_up(void) {
     r = command(GO_IDLE_STATE, 0);
     select_card(false);
     card.tries = 0;
-    card.state = r == R1_IDLE ? INTERFACE : FAILED;
+    card.state = INTERFACE;
+    if (r != R1_IDLE) {
+      fail();
+    }
     break;
   case INTERFACE:
     select_card(true);
@@ -179,7 +183,8 @@ static void bring_up(void) {
     if (r == R1_READY) {
       card.state = CAPACITY;
     } else if (++card.tries > INIT_TRIES) {
-      card.state = FAILED;
+      fail();
+      break;
     }
     card.until = now + (card.tries > 2 ? INIT_PAUSE_US : 0);
     break;
@@ -195,7 +200,10 @@ static void bring_up(void) {
     select_card(true);
     const bool ok = read_size();
     select_card(false);
-    card.state = ok ? READY : FAILED;
+    card.state = READY;
+    if (!ok) {
+      fail();
+    }
     break;
   }
   default:
@@ -205,11 +213,15 @@ static void bring_up(void) {
 
 static int card_info(void *ctx, struct weir_block_info *info) {
   (void)ctx;
+  if (card.state == FAILED && clock_uptime_us(NULL) >= card.until) { /* is there one (again)? */
+    card.info.generation++;
+    card.state = RESET;
+  }
   if (card.state >= RESET && card.state < READY) {
     bring_up();
   }
   if (card.state == FAILED || card.state == OFF) {
-    return WEIR_E_IO;
+    return WEIR_E_GONE;
   }
   if (card.state < READY) {
     return WEIR_BUSY;
@@ -263,7 +275,12 @@ static int next_sector(void) {
 static int begin_sector(void) {
   const bool writes = card.op == WEIR_BLOCK_WRITE;
   select_card(true);
-  if (command(writes ? WRITE_BLOCK : READ_SINGLE_BLOCK, card.blocks ? card.sector : card.sector * WEIR_SECTOR) != R1_READY) {
+  const uint8_t r = command(writes ? WRITE_BLOCK : READ_SINGLE_BLOCK, card.blocks ? card.sector : card.sector * WEIR_SECTOR);
+  if ((r & (R1_IDLE | R1_ILLEGAL)) != 0) { /* nobody answers, or a card that was just powered up: not the one that was brought up */
+    fail();
+    return WEIR_E_GONE;
+  }
+  if (r != R1_READY) {
     return end_operation(WEIR_E_IO);
   }
   const uint64_t now = clock_uptime_us(NULL);

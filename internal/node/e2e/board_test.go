@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weir-telemetry/weir/internal/testkit"
 )
@@ -60,5 +61,58 @@ func TestTheBoardHandsOverWhatItRecorded(t *testing.T) {
 	board.Send("q")
 	if code := board.Exit(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestTheBoardsCardIsTakenOutAndPutBack: messages come before, while the card is out,
+// and after. None is acknowledged before it is durable, and each is on the card and
+// with the gateway once.
+func TestTheBoardsCardIsTakenOutAndPutBack(t *testing.T) {
+	long(t)
+	document, err := os.ReadFile(filepath.Join(testkit.Root(), "firmware", "port", "lm3s6965", "env.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPlace(t, map[string]string{"env.yaml": string(document)})
+	m := testkit.StartMosquitto(t)
+	p.must("card", "format", "card.img", "--size", "64M")
+	card := filepath.Join(p.dir, "card.img")
+	board := testkit.StartBoard(t, testkit.BoardOptions{Image: "weir-lm3s6965.elf", Card: card, Broker: m.Port, Args: []string{"device=board1"}, Monitor: true})
+	testkit.EventuallyWithin(t, time.Minute, "the board subscribes", func() bool {
+		return strings.Contains(m.Log(), "as board1")
+	})
+	sent := 0
+	publish := func(n int) {
+		for range n {
+			m.Publish("plants/p1/lines/l1/devices/d1/env", fmt.Sprintf(`{"ts":%d,"temperature":20.5,"status":"ok"}`, 1_750_000_000_000+int64(sent)*1000))
+			sent++
+		}
+	}
+	await := func(what, field string, least int) {
+		t.Helper()
+		testkit.EventuallyWithin(t, time.Minute, what, func() bool { return board.Ask("s", "stats:")[field] >= least })
+	}
+	publish(20)
+	await("what came with the card is acknowledged", "acknowledged", 20)
+	errors := board.Ask("s", "stats:")["storage_errors"]
+	board.Eject()
+	publish(15)
+	await("what comes without the card is in the ring", "recorded", 35)
+	await("the board notices that its card is out", "storage_errors", errors+1)
+	if n := board.Ask("s", "stats:")["acknowledged"]; n != 20 {
+		t.Errorf("%d messages are acknowledged, 20 were durable", n)
+	}
+	board.Insert()
+	publish(20)
+	await("the ring is brought to the card", "acknowledged", 55)
+	board.Send("q")
+	if code := board.Exit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	p.write("weir.yaml", "")
+	p.must("import", card, "--config", "weir.yaml")
+	if got := p.stored(); len(got) != sent {
+		t.Errorf("%d messages were sent, the card has %d", sent, len(got))
 	}
 }

@@ -12,6 +12,7 @@ import (
 // TestASealedCardIsImportedWithItsKeyOnly: and the device that sealed it hands over
 // what it holds.
 func TestASealedCardIsImportedWithItsKeyOnly(t *testing.T) {
+	long(t)
 	const key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
 	p.write("weir.yaml", uplinkConfig)

@@ -11,6 +11,7 @@ import (
 // it, the ring bridges the gap, and everything comes to the gateway once, by the link
 // and by the card.
 func TestTheCardIsPulledOutAndPutBackInARun(t *testing.T) {
+	long(t)
 	for name, args := range map[string][]string{
 		"with a link": nil,
 		// The uplink is closed while the card is out, and opens when it is back.
@@ -54,6 +55,7 @@ func TestTheCardIsPulledOutAndPutBackInARun(t *testing.T) {
 // That the first is another card than the gateway knows is the only sign of the earlier run; and
 // what was declared lost while a card was out is asked for once that card is in.
 func TestAnotherCardIsPutInInARun(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
 	p.write("weir.yaml", uplinkConfig)
 	n := p.serve("--config", "weir.yaml")
@@ -84,6 +86,7 @@ func TestAnotherCardIsPutInInARun(t *testing.T) {
 // TestWhatTheRingCouldNotBridgeIsDeclaredAndCounted: the card is out for longer than
 // the ring reaches, and there is no link meanwhile.
 func TestWhatTheRingCouldNotBridgeIsDeclaredAndCounted(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
 	p.write("weir.yaml", uplinkConfig)
 	n := p.serve("--config", "weir.yaml")

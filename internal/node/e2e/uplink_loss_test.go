@@ -99,6 +99,7 @@ func TestTheUplinkIsOpenInItsWindowsOnly(t *testing.T) {
 // goes round while there is no link. The gateway gets what is left, and counts the
 // rest as lost.
 func TestWhatRotationOverwroteIsDeclaredAndCounted(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
 	p.write("weir.yaml", uplinkConfig)
 	n := p.serve("--config", "weir.yaml")
@@ -141,6 +142,7 @@ func TestWhatRotationOverwroteIsDeclaredAndCounted(t *testing.T) {
 // TestWhatIsDamagedOnTheCardIsDeclaredAndCounted: some blocks of a card are damaged:
 // one in the middle of a run, the first of a run, and two in a row.
 func TestWhatIsDamagedOnTheCardIsDeclaredAndCounted(t *testing.T) {
+	long(t)
 	p := newPlace(t, map[string]string{"env.yaml": onceSchema})
 	p.write("weir.yaml", uplinkConfig)
 	n := p.serve("--config", "weir.yaml")
