@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/weir-telemetry/weir/internal/node/config"
@@ -65,18 +66,32 @@ func CheckKeys(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	return embedded.CheckSealing(o)
 }
 
+// HasTenant reports whether there is something to destroy of a tenant: its keys, or
+// what a destruction that was interrupted has not cleared away yet.
+func HasTenant(ctx context.Context, c *config.Config, log *slog.Logger, tenant string) (bool, error) {
+	ring, err := readRing(ctx, c, log, "destroy tenant")
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(ring.Destroyed(), tenant) || slices.ContainsFunc(ring.List(), func(k seal.KeyInfo) bool { return k.Owner == tenant }), nil
+}
+
 // ListKeys describes the data keys, also beside a running node.
 func ListKeys(ctx context.Context, c *config.Config, log *slog.Logger) ([]seal.KeyInfo, error) {
-	o, err := keyOptions(ctx, c, log, "list keys")
-	if err != nil {
-		return nil, err
-	}
-	if !seal.Exists(c.DataDir) {
-		return nil, telemetry.Errorf(telemetry.CodeNotFound, "list keys", "there is no key ring in %s yet: the first start of a node makes it", c.DataDir)
-	}
-	ring, err := seal.OpenRing(c.DataDir, o.Sealing, seal.RingOptions{ReadOnly: true, Logger: log})
+	ring, err := readRing(ctx, c, log, "list keys")
 	if err != nil {
 		return nil, err
 	}
 	return ring.List(), nil
+}
+
+func readRing(ctx context.Context, c *config.Config, log *slog.Logger, op string) (*seal.Ring, error) {
+	o, err := keyOptions(ctx, c, log, op)
+	if err != nil {
+		return nil, err
+	}
+	if !seal.Exists(c.DataDir) {
+		return nil, telemetry.Errorf(telemetry.CodeNotFound, op, "there is no key ring in %s yet: the first start of a node makes it", c.DataDir)
+	}
+	return seal.OpenRing(c.DataDir, o.Sealing, seal.RingOptions{ReadOnly: true, Logger: log})
 }

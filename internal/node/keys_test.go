@@ -109,3 +109,37 @@ func TestLogLinesOfANodeWithEncryptionLeaveTopicsOut(t *testing.T) {
 		t.Error(said)
 	}
 }
+
+// A kill after the keys went and before the rows did: the same command goes on.
+func TestADestructionThatWasInterruptedGoesOn(t *testing.T) {
+	c, log := sealedConfig(t), slog.New(slog.DiscardHandler)
+	n, err := Open(t.Context(), c, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tenant = string(telemetry.DefaultTenant)
+	if _, err := n.store.Ring().Current(tenant); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, n)
+	keys, err := Credentials(t.Context(), c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := seal.OpenRing(c.DataDir, keys, seal.RingOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Destroy(tenant, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} {
+		if has, err := HasTenant(t.Context(), c.Config, log, tenant); has != want || err != nil {
+			t.Fatalf("%v, %v; want %v", has, err, want)
+		}
+		err := DestroyTenant(t.Context(), c.Config, log, tenant, "")
+		if want != (err == nil) || err != nil && telemetry.CodeOf(err) != telemetry.CodeNotFound {
+			t.Fatal(err)
+		}
+	}
+}

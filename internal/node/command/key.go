@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -127,11 +126,11 @@ func KeyDestroy(ctx context.Context, e *Env, tenant, newKeyFile string, yes bool
 	if telemetry.CodeOf(err) != telemetry.CodeNotFound {
 		return err
 	}
-	keys, err := node.ListKeys(ctx, e.Config.Config, e.Logger)
+	has, err := node.HasTenant(ctx, e.Config.Config, e.Logger, tenant)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(keys, func(k seal.KeyInfo) bool { return k.Owner == tenant }) {
+	if !has {
 		return telemetry.Errorf(telemetry.CodeNotFound, op, "tenant %q has no keys in %s", tenant, e.Config.DataDir).WithHint("weir key list shows who has")
 	}
 	if !yes {
