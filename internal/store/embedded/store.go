@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -161,6 +162,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.opt.ReadOnly {
 		s.w, err = s.openReader()
 	} else {
+		if err := catalogWritable(s.catalogPath()); err != nil {
+			return err
+		}
 		s.w, err = openConn(s.catalogPath(), false, writePragmas(s.opt)...)
 	}
 	if err != nil {
@@ -197,7 +201,45 @@ const (
 func (s *Store) catalogPath() string { return filepath.Join(s.opt.Dir, catalogFile) }
 
 func (s *Store) openReader() (*conn, error) {
-	return openConn(s.catalogPath(), false, "busy_timeout=10000", "query_only=1", "cache_size=-256", "temp_store=MEMORY")
+	pragmas := []string{"busy_timeout=10000", "query_only=1", "cache_size=-256", "temp_store=MEMORY"}
+	path := s.catalogPath()
+	c, err := openConn(path, false, pragmas...)
+	if err == nil || !s.opt.ReadOnly || telemetry.CodeOf(err) != telemetry.CodeUnavailable {
+		return c, err
+	}
+	// A medium that is only read, or somebody else's directory. SQLite shares the
+	// log through a file of its own, which it cannot make here; without a log, and
+	// with the lock of the directory, nothing is shared.
+	if hasLog(path) {
+		return nil, telemetry.Errorf(telemetry.CodeUnavailable, "open store", "%s cannot be written, and a crash left its log in %s: %w", s.opt.Dir, catalogFile+"-wal", err).
+			WithHint("copy the directory to where it can be written, and read the copy")
+	}
+	return openConn(path, true, pragmas...)
+}
+
+// catalogWritable finds out before a connection is open whether the catalog, its log
+// and their directory can be written; SQLite would open one that cannot for reading, and
+// fail at the first commit.
+func catalogWritable(path string) error {
+	probe := filepath.Join(filepath.Dir(path), "writable.tmp")
+	f, err := os.OpenFile(probe, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(probe))
+	}
+	for _, file := range []string{path, path + "-wal", path + "-shm"} {
+		if err != nil {
+			break
+		}
+		if f, err = os.OpenFile(file, os.O_RDWR, 0); err == nil {
+			err = f.Close()
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return telemetry.Errorf(telemetry.CodeUnavailable, "open store", "it cannot be written: %w", err)
+	}
+	return nil
 }
 
 // read runs f on a read connection. f must be short: a reader that stays keeps
