@@ -77,7 +77,9 @@ func (g *Gateway) importCard(ctx context.Context, r *cardRequest) {
 		g.show(d)
 	}
 	if err != nil {
-		r.err = err
+		if r.err = err; ctx.Err() != nil {
+			r.err = errStopped() // it was this worker that was told to end, not who asked
+		}
 		close(r.done)
 	}
 }
