@@ -150,6 +150,14 @@ const (
 // stretch is the sequences [first, end) of an epoch.
 type stretch struct{ epoch, first, end uint64 }
 
+// cardOf reads what a hello says of the card: 0 none, 1 known, 2 not yet.
+func cardOf(m []byte) byte {
+	m = m[10:]
+	_, last := binary.Uvarint(m)
+	_, uptime := binary.Uvarint(m[last:])
+	return m[last+uptime+3]
+}
+
 // recordsOf reads what a records message holds.
 func recordsOf(m []byte) (s stretch, sweep bool) {
 	s.epoch = binary.LittleEndian.Uint64(m[2:])

@@ -158,22 +158,37 @@ func TestWhatCameWhileTheGatewayWasAwayIsAskedFor(t *testing.T) {
 			n := p.serve("--config", "weir.yaml")
 			link := newLossy(t, m.Addr())
 			d := newRecorder(t, p.dir, link.address)
-			var cursor, sent, window uint64 // the last cursor, the end of what was sent, batches since that cursor
-			var end uint64                  // of what was sent while the gateway was away
+			var cursor, sent uint64 // the last cursor, the end of what was sent
+			var end uint64          // of what was sent while the gateway was away
+			var ends []uint64       // of each batch
+			card, away := byte(2), false
+			unconfirmed := func() (n int) {
+				for _, end := range ends {
+					if end > cursor+1 {
+						n++
+					}
+				}
+				return n
+			}
 			link.up = func(m []byte) bool {
-				if m[0] == upRecords {
+				switch m[0] {
+				case upHello:
+					card = cardOf(m)
+				case upRecords:
 					s, _ := recordsOf(m)
 					sent = max(sent, s.end)
-					window++
+					ends = append(ends, s.end)
 					// Nothing newer shows the gateway that something is missing.
 					return end == 0 || s.first < end || cursor+1 >= end
 				}
 				return true
 			}
 			link.down = func(m []byte) bool {
+				if away {
+					return false // said before it was killed
+				}
 				if m[0] == downCursor {
 					_, cursor = cursorOf(m)
-					window = 0
 				}
 				return true
 			}
@@ -186,15 +201,16 @@ func TestWhatCameWhileTheGatewayWasAwayIsAskedFor(t *testing.T) {
 				})
 			}
 			see("the gateway confirms", func() bool {
-				if cursor <= 50 || window > 2 {
+				if cursor <= 50 || card == 2 || unconfirmed() > 2 {
 					return false
 				}
 				n.kill() // while nothing passes: of the eight batches that may be unconfirmed at least six are sent after this
+				away = true
 				return true
 			})
 			forgetSession(t, m.Addr(), "gateway")
-			see("batches went nowhere", func() bool { return window >= 6 })
-			link.with(func() { end = sent })
+			see("batches went nowhere", func() bool { return unconfirmed() >= 6 })
+			link.with(func() { end, away = sent, false })
 			n = p.serve("--config", "weir.yaml")
 			testkit.Eventually(t, "the gateway's node is connected", func() bool {
 				_, body := n.get("/metrics")
