@@ -43,7 +43,7 @@ func (n *Node) ready() (bool, []control.Reason) {
 		case st.Stopped, !st.Connected:
 			add("source "+st.Name, false, fmt.Errorf("not connected to %s: %s", st.URL, st.Reason))
 		case !st.Subscribed: // what is published now may be lost
-			add("source "+st.Name, false, errors.New(st.Reason))
+			add("source "+st.Name, false, fmt.Errorf("not subscribed at %s: %s", st.URL, st.Reason))
 		case st.Reason != "":
 			add("source "+st.Name, true, errors.New(st.Reason))
 		}

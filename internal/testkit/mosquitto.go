@@ -112,6 +112,7 @@ func (m *Mosquitto) Publish(topic, payload string, options ...string) {
 // start runs the broker and reports whether it listens.
 func (m *Mosquitto) start() bool {
 	m.tb.Helper()
+	ran := strings.Count(m.Log(), " running")
 	cmd := exec.Command(m.binary, "-c", m.config())
 	console, err := os.OpenFile(m.logFile(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -131,9 +132,12 @@ func (m *Mosquitto) start() bool {
 	m.cmd, m.exited = cmd, exited
 	deadline := time.Now().Add(time.Minute)
 	for {
-		if c, err := net.DialTimeout("tcp", m.Addr(), time.Second); err == nil {
-			_ = c.Close()
-			return true
+		// Once it runs, every listener is open; that one answers does not say so.
+		if strings.Count(m.Log(), " running") > ran {
+			if c, err := net.DialTimeout("tcp", m.Addr(), time.Second); err == nil {
+				_ = c.Close()
+				return true
+			}
 		}
 		select {
 		case <-exited:

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -41,6 +42,9 @@ func EventuallyWithin(tb testing.TB, limit time.Duration, what string, cond func
 	}
 }
 
+// given are the ports that this process has given out: none is given twice.
+var given sync.Map
+
 // FreePort returns a TCP port of 127.0.0.1 on which nothing listens, for a program
 // that is told its port and may be started again on it. It lies below those that
 // systems give out themselves (Linux from 32,768, others from 49,152): none of the
@@ -52,8 +56,11 @@ func FreePort(tb testing.TB) int {
 	for range 100 {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(from+rand.IntN(to-from))))
 		if last = err; err == nil {
-			defer l.Close()
-			return l.Addr().(*net.TCPAddr).Port
+			port := l.Addr().(*net.TCPAddr).Port
+			_ = l.Close()
+			if _, again := given.LoadOrStore(port, true); !again {
+				return port
+			}
 		}
 	}
 	tb.Fatalf("listen on a free port: %v", last)

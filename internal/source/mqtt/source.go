@@ -350,6 +350,9 @@ func (s *Source) accepted(l *link) {
 		s.stats.sessionsLost.Add(1)
 	}
 	s.remember(l.version)
+	s.subs.mu.Lock()
+	s.subs.settled = false // of the connection before; it begins anew
+	s.subs.mu.Unlock()
 	s.update(func(st *Status) {
 		st.Connected, st.Since, st.Reason, st.Version = true, l.since, "", l.version
 		st.SessionPresent = l.connack.SessionPresent

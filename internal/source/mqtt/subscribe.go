@@ -109,7 +109,7 @@ func (s *Source) align(l *link) error {
 func (s *Source) unlink() {
 	s.subs.mu.Lock()
 	defer s.subs.mu.Unlock()
-	s.subs.link, s.subs.settled = nil, false
+	s.subs.link = nil
 	if s.subs.again != nil {
 		s.subs.again.Stop()
 		s.subs.again = nil
