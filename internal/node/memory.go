@@ -13,6 +13,7 @@ import (
 // sizes are the sizes that the configuration leaves to the node.
 type sizes struct {
 	buffer, query, limit int64
+	heads                int64 // of the store's blocks
 }
 
 func chooseSizes(c *config.Config, machine int64) sizes {
@@ -21,6 +22,7 @@ func chooseSizes(c *config.Config, machine int64) sizes {
 	if large {
 		s.buffer, s.query = 64<<20, 256<<20
 	}
+	s.heads = min(max(machine/128, 16<<20), 256<<20)
 	for _, f := range []struct {
 		given config.Size
 		value *int64

@@ -189,7 +189,7 @@ func TestAStoppedNodeIsNotReadyAndSaysWhy(t *testing.T) {
 func TestSizesThatTheNodeChoosesFitTheMachine(t *testing.T) {
 	c := config.Default()
 	small, large := chooseSizes(c, 1<<30), chooseSizes(c, 8<<30)
-	if small.buffer >= large.buffer || small.query >= large.query || small.limit != 512<<20 {
+	if small.buffer >= large.buffer || small.query >= large.query || small.limit != 512<<20 || small.heads != 16<<20 || large.heads != 64<<20 {
 		t.Errorf("chosen %+v and %+v", small, large)
 	}
 	c.Pipeline.Buffer = config.Size{Bytes: 5 << 20}

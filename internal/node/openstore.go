@@ -94,6 +94,7 @@ func storeOptions(ctx context.Context, c *config.Config, log *slog.Logger, now f
 		Dir: c.DataDir, ReadOnly: readOnly, Logger: log, Now: now,
 		Sealing: keys, Forget: func(tenant telemetry.Tenant) error { return forget(c, tenant) },
 		MaxSeries:         c.Store.MaxSeries,
+		HeadBytes:         chooseSizes(c, machineMemory()).heads,
 		QuarantineRecords: c.Quarantine.MaxRecords,
 		QuarantineBytes:   c.Quarantine.MaxBytes.Bytes,
 	}, err

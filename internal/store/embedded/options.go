@@ -78,10 +78,12 @@ type Options struct {
 	ManualCompaction bool
 
 	// CacheBytes bounds the memory of decoded series and time columns that
-	// duplicate look-ups and scans keep; the runs and statistics of
-	// blocks take up to twice as much besides, as 100,000,000 readings of six
-	// fields need. Default 8 MB.
+	// duplicate look-ups and scans keep. Default 8 MB.
 	CacheBytes int64
+	// HeadBytes bounds the memory of the runs and statistics of blocks. 100,000,000
+	// readings of six fields have about 15 MB of them; where they do not fit, queries
+	// that statistics answer read them again each time. Default twice CacheBytes.
+	HeadBytes int64
 	// OpenFiles is how many segment files stay open while nobody reads them.
 	// Default 128.
 	OpenFiles int
@@ -114,6 +116,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.RollupRows, 16<<10)
 	setDefault(&o.RollupFactor, 4)
 	setDefault(&o.CacheBytes, 8<<20)
+	setDefault(&o.HeadBytes, 2*o.CacheBytes)
 	setDefault(&o.OpenFiles, 128)
 	setDefault(&o.PageSize, 4096)
 	setDefault(&o.WALBytes, 16<<20)

@@ -121,7 +121,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	s := &Store{
 		opt: opt, ledger: newLedger(), nextTable: 1, versions: map[uint32]*tableVersion{}, lostTables: map[uint32]*lostTable{}, nextFrame: frameStep, nextQuarantine: 1, nextLoss: 1,
 		readers: make(chan *conn, maxReaders), published: make(chan struct{}), wakeCompact: make(chan struct{}, 1), wakeCheckpoint: make(chan struct{}, 1),
-		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: 2 * opt.CacheBytes}, footers: footerCache{limit: opt.CacheBytes},
+		recent: frameCache{limit: opt.CacheBytes}, heads: headCache{limit: opt.HeadBytes}, footers: footerCache{limit: opt.CacheBytes},
 		files: segmentFiles{limit: opt.OpenFiles, opener: os.Open},
 	}
 	s.nextSegment.Store(1)
