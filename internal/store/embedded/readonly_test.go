@@ -1,22 +1,68 @@
+//go:build unix
+
 package embedded
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
-// denied skips where permissions do not hold: whoever runs as root may do everything.
-func denied(t *testing.T) {
+// denied reports whether permissions hold here. Whoever runs as root may do
+// everything, so there the test runs again as a user of nobody's.
+func denied(t *testing.T) bool {
 	t.Helper()
-	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
-		t.Skip("SKIPPED: permissions do not hold for this user")
+	if os.Geteuid() != 0 {
+		return true
 	}
+	dir, err := os.MkdirTemp("", "weir-nobody") // t.TempDir lies in a directory of root's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const nobody = 65534
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "embedded.test")
+	if err := copyProgram(program); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		t.Skipf("SKIPPED: permissions do not hold for this user, and no other can run programs in %s: %v", dir, err)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("as a user without rights: %v\n%s", err, out)
+	}
+	return false
+}
+
+// copyProgram puts this test program where another user may run it.
+func copyProgram(to string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, program, 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(to, 0o755)
 }
 
 func mode(t *testing.T, path string, m os.FileMode) {
@@ -27,7 +73,9 @@ func mode(t *testing.T, path string, m os.FileMode) {
 }
 
 func TestADirectoryThatIsOnlyReadIsRead(t *testing.T) {
-	denied(t)
+	if !denied(t) {
+		return
+	}
 	dir := t.TempDir()
 	want := fillCatalogue(t, dir)
 	mode(t, dir, 0o500)
@@ -51,7 +99,9 @@ func TestADirectoryThatIsOnlyReadIsRead(t *testing.T) {
 }
 
 func TestACatalogThatMayNotBeWrittenIsRefusedAtTheStart(t *testing.T) {
-	denied(t)
+	if !denied(t) {
+		return
+	}
 	dir := t.TempDir()
 	fillCatalogue(t, dir)
 	refused := func(file string) {
