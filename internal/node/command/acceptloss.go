@@ -1,15 +1,12 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node"
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/store/embedded"
-	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
 // LossReport is what weir verify --accept-loss --json prints.
@@ -44,7 +41,9 @@ func (e *Env) acceptLoss(ctx context.Context, k control.LossKeeper, yes, asJSON 
 			return err
 		}
 		if !yes {
-			if err := e.confirmLoss(); err != nil {
+			question := "A file that is put back before makes this needless; afterwards only an import brings the readings again.\n" +
+				"Give them up, and write that down in the store?"
+			if err := e.confirm("accept loss", question, "nothing was given up"); err != nil {
 				return err
 			}
 		}
@@ -86,18 +85,4 @@ func (e *Env) printLosses(r *LossReport) error {
 		more = " and an unknown number more"
 	}
 	return e.printf("%d losses: %d readings%s\n", len(r.Losses), readings, more)
-}
-
-// confirmLoss asks whether to go on.
-func (e *Env) confirmLoss() error {
-	if err := e.printf("A file that is put back before makes this needless; afterwards only an import brings the readings again.\n" +
-		"Give them up, and write that down in the store? [y/N] "); err != nil {
-		return err
-	}
-	answer, _ := bufio.NewReader(e.In).ReadString('\n') // no answer is a no
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return telemetry.Errorf(telemetry.CodeInvalid, "accept loss", "nothing was given up").WithHint("answer y, or give --yes")
 }

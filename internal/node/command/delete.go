@@ -1,10 +1,8 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/weir-telemetry/weir/internal/node/control"
 	"github.com/weir-telemetry/weir/internal/telemetry"
@@ -41,7 +39,7 @@ func Delete(ctx context.Context, e *Env, o DeleteOptions) error {
 			return nil
 		}
 		if !o.Yes {
-			if err := e.confirm(); err != nil {
+			if err := e.confirm("delete", "They cannot be brought back but from a backup. Delete them?", "nothing was deleted"); err != nil {
 				return err
 			}
 		}
@@ -58,17 +56,4 @@ func Delete(ctx context.Context, e *Env, o DeleteOptions) error {
 		}
 		return nil
 	})
-}
-
-// confirm asks whether to go on.
-func (e *Env) confirm() error {
-	if err := e.printf("They cannot be brought back but from a backup. Delete them? [y/N] "); err != nil {
-		return err
-	}
-	answer, _ := bufio.NewReader(e.In).ReadString('\n') // no answer is a no
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return telemetry.Errorf(telemetry.CodeInvalid, "delete", "nothing was deleted").WithHint("answer y, or give --yes")
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/weir-telemetry/weir/internal/durable"
 	"github.com/weir-telemetry/weir/internal/telemetry"
 )
 
@@ -73,7 +74,7 @@ func (f *lossFinder) match(want []Loss) error {
 }
 
 // setSegmentAside keeps what there is of a segment that is given up, so that a person
-// can look at it.
+// can look at it. It is durable when this returns: the segment itself goes next.
 func (s *Store) setSegmentAside(g *segment) error {
 	from, err := os.Open(s.pathOf(g))
 	if errors.Is(err, os.ErrNotExist) {
@@ -87,11 +88,14 @@ func (s *Store) setSegmentAside(g *segment) error {
 	}
 	defer func() { _ = from.Close() }() // it was only read
 	dir := filepath.Join(s.opt.Dir, "damaged")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return aside(err)
 	}
 	to := filepath.Join(dir, fmt.Sprintf("segment-%016x", g.id))
 	if g.pack == nil && os.Link(from.Name(), to) == nil {
+		if err := durable.SyncDir(dir); err != nil {
+			return aside(err)
+		}
 		return nil
 	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -103,8 +107,11 @@ func (s *Store) setSegmentAside(g *segment) error {
 		r = io.NewSectionReader(from, g.start, g.size)
 	}
 	_, err = io.Copy(out, r)
-	if err = errors.Join(err, out.Close()); err != nil {
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		_ = os.Remove(to) // a part is of no use
+		return aside(err)
+	}
+	if err := durable.SyncDir(dir); err != nil {
 		return aside(err)
 	}
 	return nil
